@@ -1,0 +1,66 @@
+# Two commands suffice: `make book` and `make test`. Each creates .venv where it is missing.
+SHELL := bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+
+DATA ?= simulated
+SIZE ?= small
+SEED ?=
+PYTHON ?= python3
+PYTEST_ARGS ?= -n 2 --dist loadfile
+RUN := --data "$(DATA)" --size $(SIZE) $(SEED:%=--seed %)
+BIN := .venv/bin
+LAB := .venv/etc/jupyter/labconfig/default_setting_overrides.json
+
+.PHONY: help book test lab reference verify doctor lint format clean
+
+help: ## show this list
+	@echo "Usage: make TARGET [DATA=$(DATA)] [SIZE=smoke|small|paper|full] [SEED=0]"
+	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  %-10s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
+
+book: .venv/.installed ## run the notebooks and build the book: _build/html/index.html
+	$(BIN)/reclib run $(RUN)
+	$(BIN)/jupyter-book build . -W -n --keep-going --all -q
+	@$(BIN)/python -c 'from pathlib import Path; print("Open:", Path("_build/html/index.html").resolve().as_uri())'
+
+# One thread per worker: two workers that each start a thread per core slow each other down.
+test: lint ## lint, check types and run every test (PYTEST_ARGS="-k name" for some of them)
+	OMP_NUM_THREADS=1 $(BIN)/pytest tests reclib --doctest-modules $(PYTEST_ARGS)
+
+lab: .venv/.installed ## open the notebooks in JupyterLab
+	$(BIN)/jupyter lab --LabApp.default_url=/lab/tree/notebooks
+
+reference: .venv/.installed ## record a reference run of DATA at SIZE under results/reference
+	$(BIN)/reclib reference $(RUN)
+
+verify: .venv/.installed ## rerun DATA at SIZE and compare with the recorded reference run
+	$(BIN)/reclib verify $(RUN)
+
+doctor: .venv/.installed ## print what a bug report needs
+	$(BIN)/reclib doctor
+
+lint: .venv/.installed ## check style, format and types
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+
+format: .venv/.installed ## mend style and format
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+clean: ## remove the built book and your runs; the environment and the caches stay
+	rm -rf _build book/_executed results/runs
+
+# The stamp is written last, so an installation that was interrupted is taken up again.
+.venv/.installed: requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "Python 3.11 or newer is needed, and '$(PYTHON)' is not. If you have one under" \
+	    "another name, say so: make PYTHON=python3.12 ..." >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' || \
+	  { echo "Python's venv module is missing. On Debian and Ubuntu:" \
+	    "sudo apt-get install python3-venv" >&2; exit 1; }
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --disable-pip-version-check --progress-bar on -r requirements.lock
+	$(BIN)/python -m pip install --disable-pip-version-check --no-deps --no-build-isolation -e .
+	$(BIN)/jupytext-config --settings-file $(LAB) set-default-viewer python
+	@touch $@

@@ -1,0 +1,120 @@
+"""Read metrics.csv files into levels that the pages can cite; no Sphinx in here."""
+
+import csv
+import json
+import math
+from collections import UserDict
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+REFERENCE = Path("results/reference")
+RUNS = Path("results/runs")
+USUAL_VARIANTS = ("", "raw", "r=1")
+
+
+class MissingResult(Exception):
+    """A page cites a number that no result file holds (no LookupError: Jinja would eat it)."""
+
+
+class Level(UserDict[str, Any]):
+    """One level of results (data set, protocol, model or metric) that explains a missing key.
+
+    No plain dict, because MyST copies its configuration and rebuilds every dict that it meets.
+    """
+
+    def __init__(self, where: str, kind: str) -> None:
+        super().__init__()
+        self.where, self.kind = where, kind
+
+    def __missing__(self, key: str) -> None:
+        """Raise with the place, the key and what there is instead."""
+        there = ", ".join(self) or "nothing; `make book` writes a run, `make reference` records it"
+        raise MissingResult(f"{self.where} has no {self.kind} {key!r}; there is: {there}")
+
+    def below(self, key: str, kind: str) -> "Level":
+        """Return the level under a key, new if it is not there yet."""
+        if key not in self:
+            self[key] = Level(f'{self.where}["{key}"]', kind)
+        level: Level = self[key]
+        return level
+
+
+def decimals(*values: float) -> int:
+    """Return the decimals that give the largest of the values three significant digits.
+
+    A power of ten gets one more, so that a share of 1 does not take digits from those below it.
+    """
+    largest = max((abs(value) for value in values if not math.isnan(value)), default=0.0)
+    return min(max(3 - math.ceil(math.log10(largest)), 0), 6) if largest > 0 else 0
+
+
+def text(value: float, places: int) -> str:
+    """Write a number with a true minus sign; NaN means that the data cannot give it."""
+    if math.isnan(value):
+        return "not measurable"
+    return f"{value:,.{places}f}".replace("-", "\N{MINUS SIGN}")
+
+
+@dataclass(frozen=True)
+class Number:
+    """One value of metrics.csv with its 95 % interval (NaN where there is none)."""
+
+    point: float
+    low: float
+    high: float
+    user_count: int
+
+    def written(self, places: int) -> tuple[str, str]:
+        """Return the value and the interval as text; the interval may be empty."""
+        if any(math.isnan(x) for x in (self.point, self.low, self.high)):
+            return text(self.point, places), ""
+        return text(self.point, places), f"[{text(self.low, places)}, {text(self.high, places)}]"
+
+    @property
+    def value(self) -> str:
+        """The value alone."""
+        return self.written(decimals(self.point))[0]
+
+    @property
+    def interval(self) -> str:
+        """The interval alone, with as many decimals as the value."""
+        return self.written(decimals(self.point))[1]
+
+    @property
+    def users(self) -> str:
+        """The number of users behind the value."""
+        return f"{self.user_count:,}"
+
+    def __str__(self) -> str:
+        """Return the value and its interval."""
+        return f"{self.value} {self.interval}".rstrip()
+
+
+def read_metrics(path: Path, where: str) -> Level:
+    """Read one metrics.csv into levels: protocol, model, metric."""
+    protocols = Level(where, "protocol")
+    with path.open(encoding="utf-8", newline="") as file:
+        for row in csv.DictReader(file):
+            usual = row["variant"] in USUAL_VARIANTS
+            protocol = row["protocol"] if usual else f"{row['protocol']}:{row['variant']}"
+            metrics = protocols.below(protocol, "model").below(row["model"], "metric")
+            if row["metric"] in metrics:
+                raise ValueError(f"{path}: two rows for {metrics.where}: {row['metric']}")
+            point, low, high = (float(row[name] or "nan") for name in ("value", "low", "high"))
+            metrics[row["metric"]] = Number(point, low, high, int(float(row["users"] or 0)))
+    return protocols
+
+
+def read_all(root: Path) -> dict[str, Level]:
+    """Read every recorded data set (``reference``) and the reader's latest run (``run``)."""
+    reference, run = Level("results/reference", "data set"), Level("run", "entry")
+    for path in sorted((root / REFERENCE).glob("*/metrics.csv")):
+        name = path.parent.name
+        reference[name] = read_metrics(path, f'reference["{name}"]')
+    latest = root / RUNS / "latest.json"
+    if latest.is_file():
+        about = json.loads(latest.read_text(encoding="utf-8"))
+        run.update(read_metrics(root / RUNS / about["path"] / "metrics.csv", "run"))
+        run.update({name: about[name] for name in ("data", "size", "path")})
+    return {"reference": reference, "run": run}

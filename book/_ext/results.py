@@ -1,0 +1,133 @@
+"""Result files in the pages: no number is typed by hand.
+
+Substitutions, for sentences::
+
+    {{ reference["amazon-beauty"]["full-loo"]["llm-fusion"]["ndcg@10"] }}        value [low, high]
+    {{ reference["amazon-beauty"]["full-loo"]["llm-fusion"]["ndcg@10"].value }}  value alone
+    {{ run["full-loo"]["llm-fusion"]["ndcg@10"] }}                               the reader's run
+
+``.interval`` and ``.users`` work like ``.value``; ``run["data"]`` and ``run["size"]`` name the
+run. A protocol's usual variant goes by the protocol's name, every other one behind a colon:
+``"full-loo:direction-blind"``. A key that no file holds is a warning that says what there is, so
+the strict build stops.
+
+Directives, for tables: ``{results-table} <data>`` and ``{reader-run}``, both with the options
+``protocol``, ``models``, ``metrics`` and ``name``, and the caption as their body.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import ClassVar
+
+from docutils import nodes
+from docutils.parsers.rst import directives
+from result_files import REFERENCE, RUNS, Level, MissingResult, Number, decimals, read_all
+from sphinx import addnodes
+from sphinx.application import Sphinx
+from sphinx.config import Config
+from sphinx.util.docutils import SphinxDirective
+
+UNRANKED = ("random", "always-yes")  # yardsticks: they may lead a column and mean nothing by it
+PAIRED = "-vs-"  # rows of differences, shown only where a page names them
+Column = dict[str, Number]
+
+
+def fill_substitutions(app: Sphinx, config: Config) -> None:
+    """Offer the results to MyST; being configuration, a changed number rebuilds the pages."""
+    config.myst_substitutions = {**config.myst_substitutions, **read_all(Path(app.srcdir))}
+
+
+def row(*cells: nodes.Node) -> nodes.row:
+    """Put every cell into a paragraph of its own entry."""
+    return nodes.row("", *(nodes.entry("", nodes.paragraph("", "", cell)) for cell in cells))
+
+
+def written(column: Column) -> Iterator[nodes.Node]:
+    """Write a column with one number of decimals and mark its two highest values."""
+    places = decimals(*(number.point for number in column.values()))
+    shown = {name: round(number.point, places) for name, number in column.items()}
+    ranked = {value for name, value in shown.items() if name not in UNRANKED and value == value}
+    order = sorted(ranked, reverse=True) if len(ranked) > 1 else []
+    marks = dict(zip(order, ("first", "second"), strict=False))
+    for name, number in column.items():
+        value, interval = number.written(places)
+        mark = marks.get(shown[name], "other") if name not in UNRANKED else "other"
+        cell = nodes.inline("", "", nodes.inline(value, value, classes=["value", mark]))
+        if interval:
+            cell += [nodes.Text(" "), nodes.inline(interval, interval, classes=["interval"])]
+        yield cell
+
+
+class ResultsTable(SphinxDirective):
+    """``{results-table} <data>``: models down, metrics across, each value with its interval."""
+
+    required_arguments = 1
+    has_content = True
+    option_spec: ClassVar = {
+        "protocol": directives.unchanged_required,
+        "models": str.split,
+        "metrics": str.split,
+        "name": directives.unchanged,
+    }
+
+    def source(self) -> tuple[Level, Path]:
+        """Return the protocols and the folder they come from."""
+        data = self.arguments[0]
+        return self.config.myst_substitutions["reference"][data], REFERENCE / data
+
+    def run(self) -> list[nodes.Node]:
+        """Build the table and the line that names its source."""
+        try:
+            protocols, folder = self.source()
+            models = protocols[self.options.get("protocol", "full-loo")]
+            singles = [name for name in models if PAIRED not in name]
+            names = self.options.get("models") or singles
+            metrics = self.options.get("metrics") or list(models[names[0]])
+            columns = [{name: models[name][metric] for name in names} for metric in metrics]
+        except MissingResult as error:
+            raise self.error(str(error)) from error
+        file = (folder / "metrics.csv").as_posix()
+        self.env.note_dependency(file)
+        return [self.table(names, metrics, columns), self.footer(columns, file)]
+
+    def table(self, names: list[str], metrics: list[str], columns: list[Column]) -> nodes.table:
+        """Lay out the table; the highest value of a column is bold, the second underlined."""
+        table = nodes.table(classes=["results"])
+        if self.content:
+            caption, _ = self.parse_inline(" ".join(self.content), lineno=self.lineno)
+            table += nodes.title("", "", *caption)
+        group = nodes.tgroup(cols=1 + len(metrics))
+        group += [nodes.colspec(colwidth=1) for _ in range(1 + len(metrics))]
+        group += nodes.thead("", row(nodes.Text("model"), *(nodes.literal(m, m) for m in metrics)))
+        lines = zip(names, *(written(column) for column in columns), strict=True)
+        group += nodes.tbody("", *(row(nodes.literal(n, n), *cells) for n, *cells in lines))
+        table += group
+        self.add_name(table)
+        return table
+
+    def footer(self, columns: list[Column], file: str) -> nodes.paragraph:
+        """Name the users, the interval and the file, which can be downloaded."""
+        counts = {number.user_count for column in columns for number in column.values()}
+        users = "\N{EN DASH}".join(f"{count:,}" for count in sorted({min(counts), max(counts)}))
+        lead = f"{users} users; in brackets the 95\N{NO-BREAK SPACE}% interval. Source: "
+        link = addnodes.download_reference("", "", nodes.literal(file, file), reftarget=f"/{file}")
+        return nodes.paragraph("", "", nodes.Text(lead), link, classes=["results-source"])
+
+
+class ReaderRun(ResultsTable):
+    """``{reader-run}``: the same table for the run that this copy of the book was built from."""
+
+    required_arguments = 0
+
+    def source(self) -> tuple[Level, Path]:
+        """Return the protocols of the latest run and its folder."""
+        run = self.config.myst_substitutions["run"]
+        return run, RUNS / run["path"]
+
+
+def setup(app: Sphinx) -> dict[str, bool]:
+    """Register the substitutions and the directives."""
+    app.connect("config-inited", fill_substitutions)
+    app.add_directive("results-table", ResultsTable)
+    app.add_directive("reader-run", ReaderRun)
+    return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -1,0 +1,36 @@
+"""Evaluation: protocols, metrics, intervals."""
+
+from reclib.evaluation.metrics import (
+    diversity_features,
+    expected_ctr,
+    intra_list_diversity,
+    ranking_metrics,
+)
+from reclib.evaluation.protocols import (
+    Outcome,
+    Pairs,
+    best_threshold,
+    evaluate,
+    pair_counts,
+    pair_metrics,
+    sample_pairs,
+)
+from reclib.evaluation.significance import bootstrap_sums, interval
+from reclib.evaluation.tuning import choose_weights
+
+__all__ = [
+    "Outcome",
+    "Pairs",
+    "best_threshold",
+    "bootstrap_sums",
+    "choose_weights",
+    "diversity_features",
+    "evaluate",
+    "expected_ctr",
+    "intra_list_diversity",
+    "interval",
+    "pair_counts",
+    "pair_metrics",
+    "ranking_metrics",
+    "sample_pairs",
+]

@@ -1,0 +1,179 @@
+"""Metrics of ranked lists, one value a user; means and intervals are a second step."""
+
+import numpy as np
+import pandas as pd
+import scipy.sparse as sp
+from numpy.typing import NDArray
+from sklearn.feature_extraction.text import TfidfVectorizer
+
+from reclib.data import Prepared, Truth
+from reclib.errors import ReclibError
+
+Floats = NDArray[np.float64]
+
+
+def ranking_metrics(top: NDArray[np.int64], relevant: sp.csr_array) -> dict[str, Floats]:
+    """Accuracy of the lists shown, as ranx and ir_measures define it.
+
+    With h_j = 1 if place j holds a relevant product and n relevant products for the user:
+    precision = Σ h / k; recall = Σ h / n; f1 is their harmonic mean; ndcg =
+    Σ h_j / log₂(j + 1) over its largest possible value; mrr = 1 / first hit's place; map =
+    Σ h_j · precision@j / n; hit_rate = 1 if there is any hit.
+
+    Parameters
+    ----------
+    top
+        Shape (n_users, k), best first; −1 where a list is shorter. Ties are broken already.
+    relevant
+        Shape (n_users, n_items); a stored entry is relevant.
+
+    Returns
+    -------
+    dict
+        Metric (``"ndcg@10"``) → float64, shape (n_users,); NaN for a user without relevant
+        products, so that such users are left out of a mean, never counted as 0.
+
+    Raises
+    ------
+    ReclibError
+        If the two do not describe the same users.
+
+    Examples
+    --------
+    >>> relevant = sp.csr_array(np.array([[0, 1, 0, 0]]))
+    >>> metrics = ranking_metrics(np.array([[2, 1]]), relevant)
+    >>> {name: round(float(value[0]), 3) for name, value in metrics.items()}
+    ... # doctest: +NORMALIZE_WHITESPACE
+    {'precision@2': 0.5, 'recall@2': 1.0, 'f1@2': 0.667, 'ndcg@2': 0.631,
+     'mrr@2': 0.5, 'map@2': 0.5, 'hit_rate@2': 1.0}
+    """
+    n_users, k = top.shape
+    if relevant.shape[0] != n_users:
+        raise ReclibError(f"{n_users} lists for {relevant.shape[0]} users; they must be the same")
+    hit = _hits(top, relevant)  # (n_users, k)
+    n_relevant = np.diff(relevant.indptr)  # (n_users,)
+    place = np.arange(1, k + 1)
+    gain = 1 / np.log2(place + 1)
+    ideal = np.concatenate([[0], np.cumsum(gain)])[np.minimum(n_relevant, k)]
+    hits = hit.sum(axis=1)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        metrics = {
+            "precision": hits / k,
+            "recall": hits / n_relevant,
+            "f1": 2 * hits / (k + n_relevant),
+            "ndcg": (hit * gain).sum(axis=1) / ideal,
+            "mrr": (hit / place).max(axis=1),
+            "map": (hit * hit.cumsum(axis=1) / place).sum(axis=1) / n_relevant,
+            "hit_rate": (hits > 0).astype(float),
+        }
+    return {
+        f"{name}@{k}": np.where(n_relevant > 0, values, np.nan) for name, values in metrics.items()
+    }
+
+
+def diversity_features(items: pd.DataFrame) -> sp.csr_array:
+    """Brand and category features for `intra_list_diversity`; no scorer is trained on them.
+
+    Parameters
+    ----------
+    items
+        Catalogue of a `Prepared`, with the columns brand and categories.
+
+    Returns
+    -------
+    scipy.sparse.csr_array
+        TF-IDF of the brand and of each step of the category path (A, A > B, …), shape
+        (n_items, n_features), unit rows; an empty row where a product has neither.
+
+    Raises
+    ------
+    ReclibError
+        If no product has a brand or a category.
+    """
+
+    def terms(row: tuple[str, str]) -> list[str]:
+        brand, categories = row
+        steps = [step.strip() for step in categories.split(">") if step.strip()]
+        found = [" > ".join(steps[: depth + 1]) for depth in range(len(steps))]
+        return [*found, f"brand: {brand}"] if brand else found
+
+    rows = list(zip(items["brand"], items["categories"], strict=True))
+    try:
+        return sp.csr_array(TfidfVectorizer(analyzer=terms).fit_transform(rows))
+    except ValueError:
+        raise ReclibError(
+            "no product has a brand or a category, so diversity cannot be measured"
+        ) from None
+
+
+def intra_list_diversity(top: NDArray[np.int64], features: sp.csr_array) -> Floats:
+    """ILD: 1 − mean pairwise cosine of the products in a list.
+
+    Parameters
+    ----------
+    top
+        Shape (n_users, k); −1 where a list is shorter.
+    features
+        Shape (n_items, n_features), unit rows; two products without features count as
+        unlike.
+
+    Returns
+    -------
+    ndarray
+        float64, shape (n_users,), 0 (all alike) to 1; NaN for lists of fewer than two.
+    """
+    row, place = np.nonzero(top >= 0)
+    shown = sp.csr_array(
+        (np.ones(len(row)), (row, top[row, place])), shape=(len(top), features.shape[0])
+    )
+    # Σ_{i≠j} y_i·y_j = |Σ y_i|² − Σ |y_i|²: no pair is ever formed
+    total = (shown @ features).power(2).sum(axis=1)
+    own = shown @ features.power(2).sum(axis=1)
+    length = (top >= 0).sum(axis=1)
+    pairs = np.where(length > 1, length * (length - 1), np.nan)
+    diversity: Floats = 1 - (total - own) / pairs
+    return diversity
+
+
+def expected_ctr(
+    top: NDArray[np.int64], prepared: Prepared, truth: Truth, *, batch_size: int = 1024
+) -> Floats:
+    """Take the expected clicks per shown product from the simulator's truth.
+
+    Parameters
+    ----------
+    top
+        Shape (n_users, k): the list shown to each user; −1 where it is shorter.
+    prepared
+        Gives the outside ids.
+    truth
+        Of a simulated marketplace. Logged purchases cannot stand in for it: nothing is
+        known of what was shown, so there the click-through rate is not measurable.
+    batch_size
+        Users at once.
+
+    Returns
+    -------
+    ndarray
+        float64, shape (n_users,), every product being looked at; NaN for an empty list.
+    """
+    rates = np.full(len(top), np.nan)
+    for start in range(0, len(top), batch_size):
+        shown = top[start : start + batch_size]
+        items, column = np.unique(shown[shown >= 0], return_inverse=True)
+        users = prepared.user_ids[start : start + len(shown)]
+        clicks = truth.click_probability(list(users), list(prepared.item_ids[items]))
+        row, _ = np.nonzero(shown >= 0)
+        sums = np.bincount(row, weights=clicks[row, column], minlength=len(shown))
+        with np.errstate(invalid="ignore"):
+            rates[start : start + len(shown)] = sums / (shown >= 0).sum(axis=1)
+    return rates
+
+
+def _hits(top: NDArray[np.int64], relevant: sp.csr_array) -> NDArray[np.bool_]:
+    """Which places hold a relevant product, shape (n_users, k)."""
+    n_users, n_items = relevant.shape
+    owner = np.repeat(np.arange(n_users, dtype=np.int64), np.diff(relevant.indptr))
+    wanted = owner * n_items + relevant.indices
+    shown = np.arange(n_users, dtype=np.int64)[:, None] * n_items + top
+    return np.isin(shown, wanted) & (top >= 0)

@@ -1,0 +1,266 @@
+"""The one face of every scorer, and the one rule for ties."""
+
+import inspect
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import Any, ClassVar, Self
+
+import numpy as np
+import pandas as pd
+import scipy.sparse as sp
+import torch
+from numpy.typing import ArrayLike, NDArray
+from tqdm.auto import tqdm
+
+from reclib.data import Prepared
+from reclib.errors import ReclibError
+
+Scores = NDArray[np.float32]
+Indices = NDArray[np.int64]
+
+
+class Scorer(ABC):
+    """Scores products for users.
+
+    Hyper-parameters are constructor arguments, kept under their names. A subclass
+    implements `_fit` and `_score`; users and products are dense integers in both.
+    """
+
+    name: ClassVar[str]
+    prepared: Prepared | None = None
+    _seconds: float = 0.0
+
+    def fit(self, prepared: Prepared, *, rng: int = 0) -> Self:
+        """Learn from training data.
+
+        Parameters
+        ----------
+        prepared
+            Training events and catalogue.
+        rng
+            Seed of everything random; the same seed gives the same scores.
+
+        Returns
+        -------
+        Self
+            The fitted scorer.
+
+        Raises
+        ------
+        ReclibError
+            If there are no events to learn from.
+        """
+        if prepared.n_events == 0:
+            raise ReclibError(f"{self.name}: there are no training events to fit on")
+        started = time.perf_counter()
+        self._fit(prepared, rng)
+        self._seconds = time.perf_counter() - started
+        self.prepared = prepared
+        return self
+
+    @property
+    def costs(self) -> dict[str, float]:
+        """Seconds of each step of the last fit."""
+        return {"fit": self._seconds}
+
+    def score(self, users: ArrayLike, items: ArrayLike | None = None) -> Scores:
+        """Score products for users.
+
+        Parameters
+        ----------
+        users
+            Dense user indices, shape (n_users,).
+        items
+            Dense product indices, shape (n_candidates,); the whole catalogue by default.
+
+        Returns
+        -------
+        ndarray
+            float32, shape (n_users, n_candidates), columns in the order of `items`; NaN
+            where the scorer cannot score, such as for a user without a history.
+
+        Raises
+        ------
+        ReclibError
+            If the scorer is not fitted, or an index is out of range.
+        """
+        prepared = self._fitted()
+        chosen = _indices(users, prepared.n_users, "user")
+        columns = slice(None) if items is None else _indices(items, prepared.n_items, "item")
+        return self._score(chosen, columns)
+
+    def recommend(
+        self,
+        users: Sequence[str],
+        k: int = 10,
+        *,
+        exclude_seen: bool = True,
+        batch_size: int = 1024,
+        progress: bool = False,
+    ) -> pd.DataFrame:
+        """Rank the catalogue for each user.
+
+        Parameters
+        ----------
+        users
+            Outside user ids.
+        k
+            Length of a list; shorter where fewer products can be recommended.
+        exclude_seen
+            Leave out what the user had in training.
+        batch_size
+            Users scored at once: memory is batch_size × n_items.
+        progress
+            Show a progress bar.
+
+        Returns
+        -------
+        pandas.DataFrame
+            Columns user_id, item_id, score, rank (1 is best); users in the order given.
+            A user for whom nothing can be scored has no row.
+
+        Raises
+        ------
+        ReclibError
+            If `k` or `batch_size` is below 1, or a user id is not in the data.
+        """
+        prepared = self._fitted()
+        if batch_size < 1:
+            raise ReclibError(f"batch_size is {batch_size}; allowed is 1 or more")
+        index = prepared.user_ids.get_indexer(pd.Index(users, dtype=object))
+        if (index < 0).any():
+            stranger = users[int(np.argmin(index))]
+            raise ReclibError(f"user {stranger!r} is not in the data of {prepared.name!r}")
+        frames = []
+        for start in tqdm(range(0, len(index), batch_size), disable=not progress):
+            batch = index[start : start + batch_size]
+            scores = self.score(batch)
+            if exclude_seen:
+                mask_seen(scores, prepared.matrix, batch)
+            items, values = top_k(scores, k)
+            row, rank = np.nonzero(items >= 0)
+            frames.append(
+                pd.DataFrame(
+                    {
+                        "user_id": prepared.user_ids[batch[row]],
+                        "item_id": prepared.item_ids[items[row, rank]],
+                        "score": values[row, rank],
+                        "rank": rank + 1,
+                    }
+                )
+            )
+        if not frames:
+            return pd.DataFrame(columns=["user_id", "item_id", "score", "rank"])
+        return pd.concat(frames, ignore_index=True)
+
+    def config(self) -> dict[str, Any]:
+        """Hyper-parameters by name, as given to the constructor."""
+        return {name: getattr(self, name) for name in inspect.signature(type(self)).parameters}
+
+    def __repr__(self) -> str:
+        """Show the constructor call that makes this scorer."""
+        settings = ", ".join(f"{name}={value!r}" for name, value in self.config().items())
+        return f"{type(self).__name__}({settings})"
+
+    def _fitted(self) -> Prepared:
+        if self.prepared is None:
+            raise ReclibError(f"{self.name} is not fitted yet; call fit(prepared) first")
+        return self.prepared
+
+    @abstractmethod
+    def _fit(self, prepared: Prepared, rng: int) -> None: ...
+
+    @abstractmethod
+    def _score(self, users: Indices, items: Indices | slice) -> Scores: ...
+
+
+def mask_seen(scores: Scores, seen: sp.csr_array, users: Indices) -> None:
+    """Set to NaN, in place, what each user has already.
+
+    Parameters
+    ----------
+    scores
+        Shape (n_batch, n_items), over the whole catalogue.
+    seen
+        Shape (n_users, n_items); a stored entry is a seen product.
+    users
+        Dense user index of each row of `scores`, shape (n_batch,).
+    """
+    rows, columns = seen[users].nonzero()
+    scores[rows, columns] = np.nan
+
+
+def top_k(scores: Scores, k: int) -> tuple[Indices, Scores]:
+    """Find the best k columns of each row: higher score first, then smaller index.
+
+    Every ranking of the study comes from here, so ties are broken once, before any metric.
+
+    Parameters
+    ----------
+    scores
+        Shape (n_rows, n_columns); NaN is never chosen.
+    k
+        Length of a list, at least 1.
+
+    Returns
+    -------
+    indices : ndarray
+        int64, shape (n_rows, k); −1 where fewer than k columns have a score.
+    values : ndarray
+        float32, shape (n_rows, k); NaN there.
+
+    Raises
+    ------
+    ReclibError
+        If `k` is below 1.
+
+    Examples
+    --------
+    >>> scores = np.array([[1, 3, 3, np.nan]], np.float32)
+    >>> top_k(scores, 2)[0]
+    array([[1, 2]])
+    """
+    if k < 1:
+        raise ReclibError(f"k is {k}; allowed is 1 or more")
+    n_rows, n_columns = scores.shape
+    ranked = torch.from_numpy(np.nan_to_num(scores, nan=-np.inf, posinf=np.inf, neginf=-np.inf))
+    # one more than asked for tells whether a tie crosses the end of the list
+    width = min(k + 1, n_columns)
+    best, order = ranked.topk(width, dim=1)
+    values, indices = best.numpy(), order.numpy()
+    if width > k:
+        for row in np.flatnonzero(values[:, k - 1] == values[:, k]):
+            tied = np.flatnonzero(ranked[row].numpy() == values[row, k - 1])
+            above = values[row] > values[row, k - 1]
+            indices[row, ~above] = tied[: (~above).sum()]
+        values, indices = values[:, :k], indices[:, :k]
+    # best first, then smaller index: a stable sort by index, then one by score
+    by_index = np.argsort(indices, axis=1, kind="stable")
+    values = np.take_along_axis(values, by_index, 1)
+    indices = np.take_along_axis(indices, by_index, 1)
+    by_score = np.argsort(-values, axis=1, kind="stable")
+    values = np.take_along_axis(values, by_score, 1)
+    indices = np.take_along_axis(indices, by_score, 1)
+    nothing = np.isneginf(values)
+    padding = ((0, 0), (0, k - indices.shape[1]))
+    return (
+        np.pad(np.where(nothing, -1, indices), padding, constant_values=-1),
+        np.pad(np.where(nothing, np.nan, values), padding, constant_values=np.nan),
+    )
+
+
+def _indices(values: ArrayLike, n: int, kind: str) -> Indices:
+    """Check dense indices."""
+    array = np.asarray(values)
+    if array.size == 0:
+        return np.zeros(0, np.int64)
+    if array.ndim != 1 or not np.issubdtype(array.dtype, np.integer):
+        raise ReclibError(
+            f"{kind} indices must be a list of whole numbers, got {array.dtype} "
+            f"of shape {array.shape}; outside ids go to recommend()"
+        )
+    wrong = array[(array < 0) | (array >= n)]
+    if len(wrong):
+        raise ReclibError(f"{kind} index {wrong[0]} is out of range; allowed is 0 to {n - 1}")
+    return array.astype(np.int64)

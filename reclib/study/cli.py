@@ -1,0 +1,196 @@
+"""The command ``reclib``: run the study, record and verify its results, describe the machine."""
+
+import argparse
+import os
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+from rich.console import Console
+from rich.table import Table
+
+from reclib.data.sources import SIZES, SOURCES
+from reclib.errors import ReclibError
+from reclib.study import doctor, results
+from reclib.study.parameters import all_declared, load_parameters, parameter_file
+
+EXAMPLES = """examples:
+  reclib run                                        the simulated marketplace, smoke size
+  reclib run --data amazon-beauty --size full       a real shop, every user
+  reclib run --data ~/my-shop --size full           your own tables (see data/README.md)
+  reclib run --only 03 --set recency=0.9 --force    one notebook with another parameter
+  reclib params --data amazon-beauty --size full    every parameter and its value
+  reclib verify --data amazon-beauty --size full    run again and compare with the reference
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command.
+
+    Returns
+    -------
+    int
+        0 if all went well, 1 if a notebook failed or a result is out of band, 2 for wrong
+        input, 130 if the user stopped it.
+    """
+    options = _parser().parse_args(arguments)
+    command: Callable[[argparse.Namespace], int] = options.command
+    try:
+        return command(options)
+    except ReclibError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return getattr(error, "exit_code", 2)
+    except KeyboardInterrupt as stop:
+        print(f"\n{str(stop) or 'stopped'}", file=sys.stderr)
+        return 130
+    except BrokenPipeError:  # the reader, such as `head`, has had enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+
+
+def _run(options: argparse.Namespace) -> int:
+    folder = _run_notebooks(options, force=options.force, only=options.only)
+    print(f"Results: {folder}")
+    return 0
+
+
+def _reference(options: argparse.Namespace) -> int:
+    if not options.no_run:
+        _run_notebooks(options)
+    target = results.record(options.data, options.size, allow_dirty=options.allow_dirty)
+    print(f"Recorded: {target}")
+    return 0
+
+
+def _verify(options: argparse.Namespace) -> int:
+    if not options.no_run:
+        _run_notebooks(options, force=True)
+    wrong = results.verify(options.data, options.size)
+    if wrong.empty:
+        print(f"Equal to {results.reference_folder(options.data)}, within the band of every row")
+        return 0
+    _print_table("out of band", list(map(str, wrong)), wrong.itertuples(index=False, name=None))
+    return 1
+
+
+def _doctor(_: argparse.Namespace) -> int:
+    doctor.print_report()
+    return 0
+
+
+def _params(options: argparse.Namespace) -> int:
+    """Print every parameter: default, value in this run, and the notebooks that declare it."""
+    chosen = load_parameters(
+        options.data, options.size, seed=options.seed, overrides=_overrides(options)
+    )
+    rows = []
+    for name, defaults in all_declared().items():
+        default = next(iter(defaults.values()))
+        numbers = " ".join(notebook[:2] for notebook in defaults)
+        rows.append((name, repr(default), repr(chosen.get(name, default)), numbers))
+    file = parameter_file(options.data, options.size)
+    _print_table(
+        f"from {file.name}" if file.is_file() else f"no {file.name}: the notebooks' defaults",
+        ["name", "default", "value", "notebooks"],
+        rows,
+    )
+    return 0
+
+
+def _run_notebooks(options: argparse.Namespace, **how: Any) -> Path:
+    from reclib.study.runner import run  # papermill takes seconds to import
+
+    return run(
+        options.data,
+        options.size,
+        seed=options.seed,
+        overrides=_overrides(options),
+        timeout=options.timeout,
+        **how,
+    )
+
+
+def _overrides(options: argparse.Namespace) -> dict[str, Any]:
+    """Read ``--set name=value`` as a line of YAML would be."""
+    chosen: dict[str, Any] = {}
+    for text in options.set:
+        name, equals, value = text.partition("=")
+        if not equals or not name:
+            raise ReclibError(f"--set {text}: expected name=value")
+        if name in chosen:
+            raise ReclibError(f"--set {name}=… is there twice; keep one")
+        try:
+            chosen[name] = yaml.safe_load(value)
+        except yaml.YAMLError:
+            raise ReclibError(f"--set {text}: the value is not YAML; quote it as '…'") from None
+    return chosen
+
+
+def _print_table(title: str, columns: list[str], rows: Any) -> None:
+    table = Table(title=title, title_justify="left", box=None, pad_edge=False)
+    for name in columns:
+        table.add_column(name, overflow="fold")
+    for row in rows:
+        table.add_row(*(f"{cell:.6g}" if isinstance(cell, float) else str(cell) for cell in row))
+    # in a pipe, rich would fold everything into 80 columns
+    Console(width=None if sys.stdout.isatty() else 160, markup=False).print(table)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        "reclib",
+        description="Run the study, record and verify its results, describe the machine.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    commands = parser.add_subparsers(required=True, metavar="COMMAND", title="commands")
+
+    def add(name: str, function: Callable[[argparse.Namespace], int], purpose: str) -> Any:
+        command = commands.add_parser(name, help=purpose, description=purpose.capitalize() + ".")
+        command.set_defaults(command=function)
+        return command
+
+    running = [
+        add("run", _run, "run the notebooks whose output is out of date"),
+        add("reference", _reference, "run, then record the results under results/reference"),
+        add("verify", _verify, "run everything again and compare with the recorded results"),
+        add("params", _params, "show every parameter of a run and where it is declared"),
+    ]
+    add("doctor", _doctor, "print what a bug report needs, and what to mend")
+    for command in running:
+        known = ", ".join(SOURCES)
+        command.add_argument(
+            "--data", default="simulated", help=f"{known}, or a folder (default: %(default)s)"
+        )
+        command.add_argument(
+            "--size", default="smoke", help=f"{', '.join(SIZES)} (default: %(default)s)"
+        )
+        command.add_argument("--seed", type=int, help="default: the parameter file's, or 0")
+        command.add_argument(
+            "--set", action="append", default=[], metavar="NAME=VALUE", help="change a parameter"
+        )
+    run_command, reference, verify, _ = running
+    for command in (run_command, reference, verify):
+        command.add_argument(
+            "--timeout",
+            type=int,
+            default=4 * 3600,
+            metavar="S",
+            help="seconds that a cell may take",
+        )
+    run_command.add_argument(
+        "--only", action="append", metavar="NN", help="only this notebook; may be repeated"
+    )
+    run_command.add_argument("--force", action="store_true", help="run also what is fresh")
+    for command in (reference, verify):
+        command.add_argument("--no-run", action="store_true", help="take the results as they are")
+    reference.add_argument(
+        "--allow-dirty", action="store_true", help="record although no commit holds the code"
+    )
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

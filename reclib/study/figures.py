@@ -1,0 +1,250 @@
+"""Figures in one style: one font, two widths, one colour a model across the whole book."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import matplotlib as mpl
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+from sklearn.metrics import precision_recall_curve
+
+COLUMN, HALF = 6.8, 3.3  # inches: the text column of the book, and half of it
+GREY = "#6b7280"
+# Okabe and Ito's palette, safe for colour-blind readers
+COLOURS: Mapping[str, str] = {
+    "random": "#b0b7c3",
+    "popular": "#6b7280",
+    "content": "#0072b2",
+    "collaborative": "#009e73",
+    "collaborative:interactions": "#56b4e9",
+    "language": "#cc79a7",
+    "traditional": "#e69f00",
+    "llm-fusion": "#d55e00",
+    "always-yes": "#b0b7c3",
+}
+
+
+def use_style() -> None:
+    """Set the book's style for every figure that follows."""
+    mpl.rcParams.update(
+        {
+            "figure.figsize": (COLUMN, 3.4),
+            "figure.constrained_layout.use": True,
+            "font.family": "sans-serif",
+            "font.size": 10,
+            "axes.spines.top": False,
+            "axes.spines.right": False,
+            "axes.edgecolor": GREY,
+            "axes.titlesize": 11,
+            "axes.titleweight": "bold",
+            "axes.titlelocation": "left",
+            "xtick.color": GREY,
+            "ytick.color": GREY,
+            "xtick.labelcolor": "black",
+            "ytick.labelcolor": "black",
+            "legend.frameon": False,
+            "svg.fonttype": "none",
+            # one salt, so that the same figure is the same file
+            "svg.hashsalt": "reclib",
+            "image.cmap": "cividis",
+        }
+    )
+    try:
+        from IPython.core.getipython import get_ipython
+        from matplotlib_inline.backend_inline import set_matplotlib_formats
+    except ImportError:
+        return
+    if get_ipython() is not None:
+        set_matplotlib_formats("svg")  # type: ignore[no-untyped-call]
+
+
+def interval_plot(metrics: pd.DataFrame, metric: str, *, ax: Axes | None = None) -> Axes:
+    """Draw each model's value of a metric with its 95 % interval.
+
+    Parameters
+    ----------
+    metrics
+        Rows of ``metrics.csv`` of one protocol, in the order to be shown.
+    metric
+        Which metric, e.g. ``"ndcg@10"``.
+    ax
+        Where; a new figure by default.
+
+    Returns
+    -------
+    Axes
+        From zero, one row a model.
+    """
+    rows = metrics[metrics["metric"] == metric].iloc[::-1]
+    if ax is None:
+        _, ax = plt.subplots(figsize=(COLUMN, 0.5 + 0.36 * len(rows)))
+    numbers = rows[["value", "low", "high"]].to_numpy(float)
+    for place, (model, (value, low, high)) in enumerate(zip(rows["model"], numbers, strict=True)):
+        ax.barh(place, value, color=COLOURS.get(model, GREY), height=0.62, alpha=0.85)
+        ax.plot([low, high], [place, place], color="black", linewidth=1.2)
+        ax.annotate(
+            f"{value:.3f}",
+            (max(high, 0.0), place),
+            xytext=(5, 0),
+            textcoords="offset points",
+            va="center",
+            fontsize=9,
+        )
+    ax.set_yticks(range(len(rows)), rows["model"])
+    ax.tick_params(axis="y", length=0)
+    ax.set_xlim(left=0)
+    ax.margins(x=0.12)
+    ax.set_xlabel(f"{metric}, mean over users; line: 95 % interval")
+    return ax
+
+
+def heatmap(table: pd.DataFrame, *, label: str = "") -> Figure:
+    """Draw a table of values in [0, 1] as in Fig. 4: darker is less.
+
+    Parameters
+    ----------
+    table
+        Rows and columns as to be shown; NaN is drawn as "not measurable".
+    label
+        Of the colour bar.
+
+    Returns
+    -------
+    Figure
+        With every value written in its cell.
+    """
+    figure, ax = plt.subplots(figsize=(COLUMN, 0.9 + 0.42 * len(table)))
+    values = table.to_numpy(float)
+    image = ax.imshow(np.ma.masked_invalid(values), vmin=0, vmax=1, aspect="auto")
+    for (row, column), value in np.ndenumerate(values):
+        missing = np.isnan(value)
+        ax.text(
+            column,
+            row,
+            "not\nmeasurable" if missing else f"{value:.2f}",
+            ha="center",
+            va="center",
+            fontsize=7 if missing else 9,
+            color="white" if value < 0.5 else "black",
+        )
+    ax.set_xticks(range(table.shape[1]), table.columns)
+    ax.set_yticks(range(len(table)), table.index)
+    ax.tick_params(length=0)
+    ax.spines[:].set_visible(False)
+    figure.colorbar(image, ax=ax, label=label, shrink=0.9)
+    return figure
+
+
+def precision_recall_plot(
+    pair_scores: Mapping[str, NDArray[np.float32]],
+    thresholds: Mapping[str, float],
+    points: Mapping[str, tuple[float, float]],
+) -> Figure:
+    """Draw precision against recall over the test pairs, as in Fig. 5.
+
+    Parameters
+    ----------
+    pair_scores
+        Model → shape (n_positives, 1 + r), positives in the first column.
+    thresholds
+        Model → the threshold chosen on validation, marked by a dot.
+    points
+        Label → (recall, precision) of single points to show, such as the paper's.
+
+    Returns
+    -------
+    Figure
+        With the share of positives, the precision of "always yes", as a dashed line.
+    """
+    figure, ax = plt.subplots(figsize=(COLUMN, 4.2))
+    for model, scores in pair_scores.items():
+        truth = np.zeros(scores.shape, bool)
+        truth[:, 0] = True
+        precision, recall, _ = precision_recall_curve(truth.ravel(), scores.ravel())
+        colour = COLOURS.get(model, GREY)
+        # the curve's first points rest on a handful of pairs
+        steady = recall > 0.02
+        ax.plot(recall[steady], precision[steady], color=colour, label=model, linewidth=1.8)
+        yes = scores >= thresholds[model]
+        ax.plot(yes[:, 0].mean(), yes[:, 0].sum() / yes.sum(), "o", color=colour, markersize=6)
+    ax.axhline(1 / scores.shape[1], color=GREY, linewidth=1, linestyle="--")
+    ax.annotate("always yes", (0.02, 1 / scores.shape[1]), xytext=(0, 4),
+                textcoords="offset points", color=GREY, fontsize=9)  # fmt: skip
+    for label, (x, y) in points.items():
+        ax.plot(x, y, "x", color="black", markersize=7)
+        ax.annotate(label, (x, y), xytext=(6, 4), textcoords="offset points", fontsize=9)
+    ax.set(xlim=(0, 1.01), ylim=(0, 1.01), xlabel="recall", ylabel="precision")
+    ax.legend(loc="lower left", ncols=2)
+    return figure
+
+
+def distribution_plot(values: NDArray[Any], *, label: str, ax: Axes, log: bool = True) -> Axes:
+    """Draw how often each value occurs, counts on a logarithmic scale where they are skewed.
+
+    Parameters
+    ----------
+    values
+        Counts, at least 1 where `log`.
+    label
+        Of the horizontal axis.
+    ax
+        Where.
+    log
+        Logarithmic scales.
+
+    Returns
+    -------
+    Axes
+        The same.
+    """
+    if log:
+        bins = np.unique(np.geomspace(1, max(values.max(), 2) + 1, 24).astype(int))
+        ax.set_xscale("log")
+        ax.set_yscale("log")
+    else:
+        bins = np.linspace(values.min(), values.max(), 30)
+    ax.hist(values, bins=bins.tolist(), color="#0072b2", alpha=0.85)
+    ax.set_xlabel(label)
+    return ax
+
+
+def simplex_plot(trials: pd.DataFrame, metric: str) -> Axes:
+    """Draw every weighting of three parts as a dot in a triangle.
+
+    Parameters
+    ----------
+    trials
+        From `reclib.evaluation.choose_weights`, best first: three columns of weights, and
+        the metric.
+    metric
+        Column of the colour.
+
+    Returns
+    -------
+    Axes
+        A corner is one part alone; the nearer to it, the more that part weighs.
+    """
+    parts = [column for column in trials.columns if column != metric]
+    corners = np.array([[0.0, 0.0], [1.0, 0.0], [0.5, np.sqrt(0.75)]])
+    place = trials[parts].to_numpy() @ corners  # (n_trials, 2)
+    figure, ax = plt.subplots(figsize=(COLUMN, 4.4))
+    dots = ax.scatter(place[:, 0], place[:, 1], c=trials[metric], s=190, linewidths=0)
+    ax.plot(*place[0], "o", markersize=19, fillstyle="none", color="#d55e00", markeredgewidth=2.2)
+    for part, corner, shift in zip(parts, corners, ((0, -22), (0, -22), (0, 14)), strict=True):
+        ax.annotate(
+            f"{part} alone",
+            corner,
+            xytext=shift,
+            textcoords="offset points",
+            ha="center",
+            fontweight="bold",
+        )
+    ax.set_aspect("equal")
+    ax.set_axis_off()
+    ax.margins(0.12)
+    figure.colorbar(dots, ax=ax, label=f"{metric} on validation", shrink=0.8)
+    return ax

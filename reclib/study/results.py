@@ -1,0 +1,299 @@
+"""The result files of a run: their columns, recording a reference, comparing with it.
+
+``metrics.csv`` has one row per value and ``costs.csv`` one per model and step;
+``provenance.json`` says what made them.
+"""
+
+import hashlib
+import json
+import shutil
+from collections.abc import Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pandera.pandas as pa
+
+from reclib import cache, paths
+from reclib.data.schema import validated
+from reclib.errors import ReclibError
+from reclib.study.parameters import data_name
+
+# one order everywhere: in files, tables and figures
+MODELS = (
+    "random",
+    "popular",
+    "content",
+    "collaborative",
+    "collaborative:interactions",
+    "language",
+    "traditional",
+    "llm-fusion",
+    "always-yes",
+)
+PROTOCOLS = ("full-loo", "pairs", "full-time", "sampled-99", "online")
+MEASURES = (
+    *("precision@10", "recall@10", "f1@10", "ndcg@10", "mrr@10", "map@10", "hit_rate@10"),
+    *("ild@10", "ctr@10", "precision", "recall", "f1"),
+)
+METRICS_FILE, COSTS_FILE, PROVENANCE_FILE = "metrics.csv", "costs.csv", "provenance.json"
+RECORDED = (METRICS_FILE, COSTS_FILE, PROVENANCE_FILE, "headline.svg")
+KEY = ["data", "protocol", "variant", "model", "metric"]
+
+_ANY: dict[str, Any] = {
+    "gt": -float("inf"),
+    "lt": float("inf"),
+    "nullable": True,
+}  # empty: not measurable
+_WORD = r"^\S(.*\S)?$"
+
+
+class _Rows(pa.DataFrameModel):
+    class Config:
+        coerce = True
+
+
+class MetricRows(_Rows):
+    """``metrics.csv``: one value of one model, with its 95 % interval."""
+
+    data: str = pa.Field(str_matches=_WORD, description="data set")
+    protocol: str = pa.Field(isin=PROTOCOLS, description="how it was measured")
+    variant: str = pa.Field(description="raw, direction-blind, r=1, …")
+    model: str = pa.Field(str_matches=_WORD, description="model, its variant after a colon")
+    metric: str = pa.Field(str_matches=r"^[a-z_0-9]+(@[1-9][0-9]*)?$", description="as ndcg@10")
+    value: float = pa.Field(**_ANY, description="mean over users")
+    low: float = pa.Field(**_ANY, description="lower end of the interval")
+    high: float = pa.Field(**_ANY, description="upper end of the interval")
+    users: int = pa.Field(ge=0, description="users behind the value")
+    seeds: int = pa.Field(ge=1, description="training seeds behind the value")
+
+
+class CostRows(_Rows):
+    """``costs.csv``: what one step of one model took."""
+
+    model: str = pa.Field(str_matches=_WORD, description="model, its variant after a colon")
+    step: str = pa.Field(str_matches=_WORD, description="fit, tune, score, …")
+    seconds: float = pa.Field(ge=0, lt=float("inf"), description="wall time")
+    peak_mb: float = pa.Field(
+        ge=0, lt=float("inf"), nullable=True, description="highest memory of the process"
+    )
+
+
+def run_folder(data: str, size: str) -> Path:
+    """Return the folder of a run's result files."""
+    return paths.RUNS / f"{data_name(data)}-{size}"
+
+
+def reference_folder(data: str) -> Path:
+    """Return the folder of the recorded run on a data set."""
+    return paths.REFERENCE / data_name(data)
+
+
+def write_results(metrics: pd.DataFrame, costs: pd.DataFrame, folder: Path) -> None:
+    """Check both tables and write them, in one order and ten digits, so that reruns are equal.
+
+    Parameters
+    ----------
+    metrics
+        Columns ``data protocol variant model metric value low high users seeds``.
+    costs
+        Columns ``model step seconds peak_mb``.
+    folder
+        Made if it is not there.
+    """
+    metrics = _checked(metrics, MetricRows, METRICS_FILE)
+    costs = _checked(costs, CostRows, COSTS_FILE)
+    order = {"protocol": PROTOCOLS, "model": MODELS, "metric": MEASURES}
+    _write_table(_sorted(metrics, KEY, order), folder / METRICS_FILE)
+    _write_table(_sorted(costs, ["model"], order), folder / COSTS_FILE)
+
+
+def read_results(folder: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Read and check ``metrics.csv`` and ``costs.csv`` of a folder."""
+    return (
+        _read_table(folder / METRICS_FILE, MetricRows),
+        _read_table(folder / COSTS_FILE, CostRows),
+    )
+
+
+def read_provenance(folder: Path) -> dict[str, Any]:
+    """Read what made the result files of a folder."""
+    file = folder / PROVENANCE_FILE
+    try:
+        content: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ReclibError(f"{file} is not there; `reclib run` writes it at its end") from None
+    except ValueError as error:
+        raise ReclibError(f"{file}: not a JSON text ({error})") from error
+    return content
+
+
+def write_json(content: Mapping[str, Any], file: Path) -> None:
+    """Write a JSON file in one step."""
+    text = json.dumps(content, indent=1, ensure_ascii=False) + "\n"
+    cache.atomic_write(file, lambda temporary: temporary.write_text(text, encoding="utf-8"))
+
+
+def file_hash(file: Path) -> str:
+    """SHA-256 of a file, hexadecimal."""
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def record(data: str, size: str, *, allow_dirty: bool = False) -> Path:
+    """Copy the result files of a run to ``results/reference/<data>/``.
+
+    Parameters
+    ----------
+    data, size
+        The run to record.
+    allow_dirty
+        Record even where no commit holds the code that made the run.
+
+    Returns
+    -------
+    Path
+        The folder of the reference.
+
+    Raises
+    ------
+    ReclibError
+        No such run, result files that are not the run's, or uncommitted code.
+    """
+    source, target = run_folder(data, size), reference_folder(data)
+    read_results(source)
+    provenance = read_provenance(source)
+    for name, recorded in provenance["results"].items():
+        if not (source / name).is_file() or file_hash(source / name) != recorded:
+            raise ReclibError(f"{source / name} is not as its run left it; run again, then record")
+    git = provenance["git"]
+    if not allow_dirty and (git is None or git["dirty"] or not git["commit"]):
+        raise ReclibError(
+            f"the run in {source} was made with code that no commit holds; "
+            "commit and run again, or pass --allow-dirty"
+        )
+    for name in RECORDED:
+        if (source / name).is_file():
+            cache.atomic_write(target / name, partial(shutil.copyfile, source / name))
+        else:
+            (target / name).unlink(missing_ok=True)
+    return target
+
+
+def verify(
+    data: str, size: str, *, run: Path | None = None, reference: Path | None = None
+) -> pd.DataFrame:
+    """Compare a run with the recorded one; see `compare` for the rule.
+
+    Parameters
+    ----------
+    data, size
+        Which run.
+    run, reference
+        Other folders than the usual ones.
+
+    Returns
+    -------
+    pandas.DataFrame
+        The rows out of band; empty where the run reproduces the reference.
+
+    Raises
+    ------
+    ReclibError
+        The two were made with other parameters or other data, so they cannot be compared.
+    """
+    run, reference = run or run_folder(data, size), reference or reference_folder(data)
+    ours, theirs = read_provenance(run), read_provenance(reference)
+    for part, what in (("parameters", "parameter"), ("data_files", "data file")):
+        for name in sorted(ours[part].keys() | theirs[part].keys()):
+            mine, recorded = (side[part].get(name, "not given") for side in (ours, theirs))
+            if name != "data" and mine != recorded:
+                raise ReclibError(
+                    f"{what} {name!r} is {mine!r} in {run}, but {recorded!r} in {reference}; "
+                    "only runs with the same settings can be compared"
+                )
+    return compare(read_results(run)[0], read_results(reference)[0])
+
+
+def compare(metrics: pd.DataFrame, recorded: pd.DataFrame) -> pd.DataFrame:
+    """Return the rows of `metrics` that do not agree with the recorded ones.
+
+    A value may differ by 1e-6, or by a tenth of the half-width of the recorded 95 % interval
+    where that is more: other hardware rounds the encoder's numbers otherwise. The band never
+    reaches 0, so that a metric that collapsed is always caught; only a recorded difference
+    whose own interval lies on both sides of 0 may cross it. Numbers of users and seeds, and
+    "not measurable", must agree exactly, and every row must be on both sides.
+
+    Returns
+    -------
+    pandas.DataFrame
+        `KEY`, ``recorded``, ``found``, ``tolerance`` and ``problem``.
+    """
+    both = recorded.merge(metrics, on=KEY, how="outer", suffixes=("_old", ""), indicator=True)
+    old, new = both["value_old"], both["value"]
+    tolerance = (0.1 * (both["high_old"] - both["low_old"]) / 2).fillna(0).clip(lower=1e-6)
+    undecided = (both["low_old"] < 0) & (both["high_old"] > 0)
+    capped = tolerance.where(undecided | (old == 0), np.minimum(tolerance, old.abs() / 2))
+    same = ((old - new).abs() <= capped) | (old.isna() & new.isna())
+    problem = np.select(
+        [
+            both["_merge"] == "left_only",
+            both["_merge"] == "right_only",
+            (both["users_old"] != both["users"]) | (both["seeds_old"] != both["seeds"]),
+            ~same,
+        ],
+        ["missing", "not in the reference", "other users or seeds", "out of band"],
+        default="",
+    )
+    report = both[KEY].assign(recorded=old, found=new, tolerance=capped, problem=problem)
+    return report[report["problem"] != ""].reset_index(drop=True)
+
+
+def _checked(table: pd.DataFrame, model: type[pa.DataFrameModel], where: str) -> pd.DataFrame:
+    """Validate a result table; an error names the file, the column and what is wrong there."""
+    table = table.reset_index(drop=True)
+    declared = list(model.to_schema().columns)
+    if extra := [str(name) for name in table if name not in declared]:
+        raise ReclibError(f"{where}: column {extra[0]!r} has no place; allowed: {declared}")
+    table = validated(table, model, where)[declared]
+    key = [name for name in (*KEY, "step") if name in table]
+    if (twice := table.duplicated(key)).any():
+        raise ReclibError(f"{where}: two rows for {' · '.join(table.loc[twice, key].iloc[0])}")
+    if "low" in table and (crossed := table["low"] > table["high"]).any():
+        row = table[crossed].iloc[0]
+        raise ReclibError(f"{where}: column 'low' is {row.low}, above 'high', which is {row.high}")
+    return table
+
+
+def _read_table(file: Path, model: type[pa.DataFrameModel]) -> pd.DataFrame:
+    if not file.is_file():
+        raise ReclibError(f"{file} is not there; `reclib run` writes it")
+    columns = model.to_schema().columns
+    texts = [name for name in columns if name in (*KEY, "step")]
+    numbers = {name: [""] for name in columns if name not in texts}
+    try:
+        table = pd.read_csv(
+            file, dtype=dict.fromkeys(texts, "str"), keep_default_na=False, na_values=numbers
+        )
+    except (ValueError, UnicodeDecodeError) as error:
+        raise ReclibError(f"{file}: cannot be read as a table ({error})") from error
+    return _checked(table, model, str(file))
+
+
+def _write_table(table: pd.DataFrame, file: Path) -> None:
+    text = table.to_csv(index=False, float_format="%.10g", lineterminator="\n")
+    cache.atomic_write(file, lambda temporary: temporary.write_text(text, encoding="utf-8"))
+
+
+def _sorted(
+    table: pd.DataFrame, columns: list[str], order: Mapping[str, Sequence[str]]
+) -> pd.DataFrame:
+    """Sort by `columns`, each in its fixed order; names without a place go last, by letter."""
+
+    def places(column: pd.Series) -> pd.Series:
+        known = order.get(str(column.name), ())
+        return column.map(lambda name: (known.index(name) if name in known else len(known), name))
+
+    return table.sort_values(columns, key=places, kind="stable", ignore_index=True)

@@ -1,0 +1,251 @@
+"""Running the notebooks with papermill, and saying afterwards what made the results.
+
+A notebook is run again only if something that it depends on has changed: its source, the
+library, its parameters, the lock file, the data, or a result file that it wrote. A notebook
+that fails stops the run, and the last good one stays in the book.
+"""
+
+import os
+import sys
+import threading
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import nbformat
+import papermill
+import zmq
+from ipykernel.kernelspec import write_kernel_spec
+from nbformat import NotebookNode
+from papermill.exceptions import PapermillExecutionError, strip_color
+from tqdm import tqdm
+from traitlets.config import Config
+
+from reclib import cache, paths
+from reclib.errors import ReclibError, unknown
+from reclib.study import results
+from reclib.study.parameters import data_name, load_parameters, notebooks, read_notebook
+from reclib.study.provenance import Run, executed, provenance, times
+
+SHOWN = 15  # last lines of a traceback that are printed; the kept notebook has them all
+
+
+class NotebookFailed(ReclibError):
+    """A notebook stopped with an error; the message names the cell and where to look."""
+
+    exit_code = 1
+
+
+class Interrupted(KeyboardInterrupt):
+    """The user stopped the run; the message says how to go on."""
+
+
+def run(
+    data: str,
+    size: str,
+    *,
+    seed: int | None = None,
+    overrides: Mapping[str, Any] | None = None,
+    only: Sequence[str] | None = None,
+    force: bool = False,
+    timeout: int = 4 * 3600,
+) -> Path:
+    """Run the notebooks on a data set, those whose output is out of date.
+
+    Parameters
+    ----------
+    data, size
+        As for ``reclib.data.sources.load``.
+    seed, overrides
+        As for `load_parameters`.
+    only
+        Numbers or names of notebooks, e.g. ``["03", "07_run_experiment"]``; default: all.
+    force
+        Run also what is fresh.
+    timeout
+        Seconds that one cell may take.
+
+    Returns
+    -------
+    Path
+        The folder of the result files.
+
+    Raises
+    ------
+    ReclibError
+        Before anything starts, if a parameter, a notebook or the data are not right.
+    NotebookFailed
+        If a cell raised, took too long, or its kernel died.
+    """
+    this = Run(load_parameters(data, size, seed=seed, overrides=overrides))
+    todo = _chosen(only)
+    started = datetime.now(UTC).isoformat(timespec="seconds")
+    executed_any = False
+    with kernel_environment(), _progress(len(todo)) as (begin, end):
+        for source in todo:
+            begin(source.stem)
+            if not force and this.fresh(source):
+                end(source.stem, "fresh, skipped")
+                continue
+            try:
+                seconds = _execute(source, this, timeout=timeout)
+            except KeyboardInterrupt:
+                raise Interrupted(
+                    f"stopped in {source.stem}; finished notebooks are kept, and the same command "
+                    "goes on from here"
+                ) from None
+            executed_any = True
+            end(source.stem, f"{seconds:.1f} s")
+    if executed_any or not (this.folder / results.PROVENANCE_FILE).is_file():
+        results.write_json(provenance(this, started), this.folder / results.PROVENANCE_FILE)
+    if only and (stale := [other.stem for other in notebooks() if not this.fresh(other)]):
+        print(f"The book shows other settings or older code in: {', '.join(stale)}")
+    if (this.folder / results.METRICS_FILE).is_file():
+        where = {"data": data_name(data), "size": size, "path": this.name}
+        results.write_json(where, paths.RUNS / "latest.json")
+    return this.folder
+
+
+@contextmanager
+def kernel_environment() -> Iterator[None]:
+    """Set what every kernel inherits, and put it back at the end."""
+    before = dict(os.environ)
+    with TemporaryDirectory(prefix="reclib-kernel-") as folder:
+        # a "python3" kernel installed for the user may belong to another Python: ours goes first
+        write_kernel_spec(Path(folder) / "kernels" / "python3")
+        for name in ("MPLBACKEND", "PYTHONWARNINGS"):  # would hide figures, or add to the pages
+            os.environ.pop(name, None)
+        os.environ.setdefault("HF_HUB_OFFLINE", "1")
+        os.environ |= {
+            "JUPYTER_PATH": os.pathsep.join(filter(None, [folder, before.get("JUPYTER_PATH")])),
+            "JUPYTER_PLATFORM_DIRS": "1",
+            "PYDEVD_DISABLE_FILE_VALIDATION": "1",
+            # kernels start in notebooks/, and must import the library that is being stamped
+            "PYTHONPATH": os.pathsep.join(
+                filter(None, [str(cache.PACKAGE.parent), before.get("PYTHONPATH")])
+            ),
+            "RECLIB_DATA": str(paths.data_dir()),
+            "TOKENIZERS_PARALLELISM": "false",
+            "TQDM_DISABLE": "1",  # a progress bar in a page fails the strict build
+        }
+        try:
+            yield
+        finally:
+            os.environ.clear()
+            os.environ.update(before)
+
+
+def _execute(source: Path, this: Run, *, timeout: int) -> float:
+    """Run one notebook; move it into the book only if it came to its end."""
+    notebook, stamp = read_notebook(source), this.stamp(source)
+    notebook.metadata["kernelspec"] = {
+        "name": "python3",
+        "display_name": "Python 3",
+        "language": "python",
+    }
+    kept = this.folder / "failed" / executed(source).name
+    kept.parent.mkdir(parents=True, exist_ok=True)
+    before, clock = times(this.folder), time.monotonic()
+    try:
+        done = papermill.execute_notebook(
+            notebook,
+            kept,
+            parameters=this.passed(source),
+            kernel_name="python3",
+            cwd=paths.NOTEBOOKS,
+            progress_bar=False,
+            log_output=False,
+            request_save_on_cell_execute=True,
+            execution_timeout=timeout,
+            config=_encrypted(),
+        )
+    except (PapermillExecutionError, TimeoutError, RuntimeError) as error:  # cell, slow, kernel
+        raise NotebookFailed(_explained(source, kept, error)) from error
+    seconds = round(time.monotonic() - clock, 1)
+    # papermill notes the folders of this machine, and the whole input once more
+    done.metadata.papermill.update(input_path=source.name, output_path=executed(source).name)
+    written = [name for name, at in times(this.folder).items() if before.get(name) != at]
+    done.metadata["reclib"] = {
+        "stamp": stamp,
+        "seconds": seconds,
+        "parameters": this.passed(source),
+        "results": {name: results.file_hash(this.folder / name) for name in written},
+    }
+    cache.atomic_write(executed(source), partial(nbformat.write, done))
+    kept.unlink()
+    return seconds
+
+
+def _explained(source: Path, kept: Path, error: Exception) -> str:
+    """Say which cell failed and why, and where the notebook lies."""
+    notebook = nbformat.read(kept, as_version=4)  # type: ignore[no-untyped-call]
+    if isinstance(error, PapermillExecutionError):
+        cell, lines = error.source, strip_color("\n".join(error.traceback)).splitlines()
+    else:
+        cell, lines = _last_started(notebook), str(error).strip().splitlines()[:1]
+    if isinstance(error, RuntimeError):
+        lines.append("The kernel died; most often the memory ran out. Try a smaller size.")
+    shown = ["", *(f"    {line}" for line in cell.splitlines()), "", *lines[-SHOWN:], ""]
+    return "\n".join(
+        [f"{source.stem} failed in this cell:", *shown, f"As far as it came, it is kept in {kept}"]
+    )
+
+
+def _last_started(notebook: NotebookNode) -> str:
+    started = [c for c in notebook.cells if c.metadata.get("papermill", {}).get("start_time")]
+    return str(started[-1].source) if started else "(before the first cell)"
+
+
+def _chosen(only: Sequence[str] | None) -> list[Path]:
+    """Return the notebooks that `only` names by number or name."""
+    sources = notebooks()
+    if not only:
+        return sources
+    names = {source.stem: source for source in sources}
+    numbers = {stem[:2]: stem for stem in names}
+    wanted = [numbers.get(name.zfill(2), name) for name in only]
+    for name in wanted:
+        if name not in names:
+            raise unknown("notebook", name, names)
+    return [source for source in sources if source.stem in wanted]
+
+
+def _encrypted() -> Config:
+    """Let nobody else on the machine read a kernel's traffic (and spare the warning about it)."""
+    policy = "auto" if zmq.has("curve") else "disabled"
+    return Config({"KernelManager": {"transport_encryption": policy}})
+
+
+@contextmanager
+def _progress(total: int) -> Iterator[tuple[Any, Any]]:
+    """Show one line over all notebooks, or plain lines where there is no terminal."""
+    bar = tqdm(total=total, disable=None, leave=False, bar_format="{n}/{total} {desc} {elapsed}")
+    ended = threading.Event()
+
+    def tick() -> None:
+        while not ended.wait(1):
+            bar.refresh()
+
+    def begin(name: str) -> None:
+        bar.set_description_str(name)
+        if bar.disable:
+            print(f"{name} … ", end="", flush=True)
+
+    def end(name: str, outcome: str) -> None:
+        bar.update()
+        if bar.disable:
+            print(outcome, flush=True)
+        else:
+            bar.write(f"{name} … {outcome}", file=sys.stdout)
+
+    threading.Thread(target=tick, daemon=True).start()
+    try:
+        yield begin, end
+    finally:
+        ended.set()
+        bar.close()

@@ -1,0 +1,184 @@
+"""Parameters are read without running a notebook, and refused before anything starts."""
+
+from pathlib import Path
+
+import pytest
+
+from reclib import paths
+from reclib.errors import ReclibError
+from reclib.study import parameters
+from reclib.study.parameters import declared_parameters, load_parameters, read_yaml
+
+NOTEBOOK = """# %% [markdown]
+# # A notebook
+
+# %% tags=["parameters"]
+data = "simulated"
+size = "smoke"
+seed = 0
+{lines}
+
+# %%
+print(data)
+"""
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setattr(paths, "NOTEBOOKS", tmp_path / "notebooks")
+    monkeypatch.setattr(paths, "PARAMS", tmp_path / "params")
+    for folder in (paths.NOTEBOOKS, paths.PARAMS):
+        folder.mkdir()
+    write(
+        "01_first.py",
+        "recency: float = 0.9  # a comment\nencoder = None\nweights = [0.5, 0.5]\nplot = True",
+    )
+    write("02_second.py", "recency = 0.9\nepochs = 3\ntitle = 'x'")
+    return tmp_path
+
+
+def write(name: str, lines: str) -> Path:
+    file = paths.NOTEBOOKS / name
+    file.write_text(NOTEBOOK.format(lines=lines))
+    return file
+
+
+def settings(text: str) -> None:
+    (paths.PARAMS / "simulated-smoke.yaml").write_text(text)
+
+
+def test_declared_parameters_are_read_with_their_defaults(project: Path) -> None:
+    assert declared_parameters(paths.NOTEBOOKS / "01_first.py") == {
+        "data": "simulated",
+        "size": "smoke",
+        "seed": 0,
+        "recency": 0.9,
+        "encoder": None,
+        "weights": [0.5, 0.5],
+        "plot": True,
+    }
+
+
+@pytest.mark.parametrize("line", ["epochs = 2 * 3", "import os", "a, b = 1, 2", "epochs: int"])
+def test_only_literals_may_be_declared(project: Path, line: str) -> None:
+    with pytest.raises(ReclibError, match=r"03_third\.py: .* move it to the next cell"):
+        declared_parameters(write("03_third.py", line))
+
+
+@pytest.mark.parametrize("count", [0, 2])
+def test_exactly_one_cell_is_tagged(project: Path, count: int) -> None:
+    file = paths.NOTEBOOKS / "03_third.py"
+    file.write_text('# %% tags=["parameters"]\na = 1\n' * count + "# %%\nb = 1\n")
+    with pytest.raises(ReclibError, match=f"has {count} cells tagged"):
+        declared_parameters(file)
+
+
+def test_the_command_line_wins_over_the_file(project: Path) -> None:
+    settings("data: simulated\nsize: smoke\nseed: 5\nepochs: 7\nrecency: 1\nencoder: tiny\n")
+    chosen = load_parameters("simulated", "smoke", seed=8, overrides={"epochs": 9})
+    assert chosen == {
+        "data": "simulated",
+        "size": "smoke",
+        "seed": 8,
+        "epochs": 9,
+        "recency": 1.0,
+        "encoder": "tiny",
+    }
+    assert isinstance(chosen["recency"], float)
+    assert load_parameters("simulated", "smoke")["seed"] == 5
+
+
+def test_without_a_file_the_defaults_hold(project: Path) -> None:
+    assert load_parameters("simulated", "small") == {
+        "data": "simulated",
+        "size": "small",
+        "seed": 0,
+    }
+
+
+@pytest.mark.parametrize("text", ["recencey: 0.5", "recency_: 0.5"])
+def test_a_misspelt_name_is_refused_with_the_nearest(project: Path, text: str) -> None:
+    settings(text)
+    with pytest.raises(ReclibError, match=r"simulated-smoke\.yaml: .*did you mean 'recency'"):
+        load_parameters("simulated", "smoke")
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "expected"),
+    [
+        ("recency", "1e-3", "decimal point"),
+        ("recency", True, "number"),
+        ("recency", float("nan"), "finite"),
+        ("epochs", 2.0, "whole number"),
+        ("epochs", True, "whole number"),
+        ("epochs", None, "whole number"),
+        ("plot", 1, "true or false"),
+        ("title", 3, "quotes"),
+        ("encoder", 3, "text or null"),
+        ("weights", 0.5, "list"),
+        ("weights", [0.5, "a"], "number"),
+    ],
+)
+def test_a_value_of_another_type_is_refused(
+    project: Path, name: str, value: object, expected: str
+) -> None:
+    with pytest.raises(ReclibError, match=f"command line: '{name}' .*{expected}"):
+        load_parameters("simulated", "smoke", overrides={name: value})
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("- a\n- b\n", "line 1: expected lines of the form"),
+        ("just text\n", "line 1: expected lines of the form"),
+        ("seed: 1\nepochs: [1,\n", "line 3"),
+        ("seed: 1\nepochs: 2\nseed: 3\n", "line 3: the name 'seed' is there twice"),
+        ("seed: 1\n\tepochs: 2\n", "line 2"),
+        ("seed: \x00\n", "not a YAML text"),
+        ("size: full\n", "size must be 'smoke', as in the file's name"),
+    ],
+)
+def test_a_broken_file_is_named_with_its_line(project: Path, text: str, message: str) -> None:
+    settings(text)
+    with pytest.raises(ReclibError, match=r"simulated-smoke\.yaml") as error:
+        load_parameters("simulated", "smoke")
+    assert message in str(error.value)
+
+
+def test_an_empty_file_changes_nothing(project: Path) -> None:
+    settings("# only a comment\n")
+    assert read_yaml(paths.PARAMS / "simulated-smoke.yaml") == {}
+
+
+def test_data_and_size_are_checked(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(ReclibError, match="did you mean 'smoke'"):
+        load_parameters("simulated", "smoky")
+    with pytest.raises(ReclibError, match="did you mean 'simulated'"):
+        load_parameters("simulate", "smoke")
+    with pytest.raises(ReclibError, match="simulated data only"):
+        load_parameters("amazon-beauty", "paper")
+    monkeypatch.setenv("RECLIB_DATA", str(project))
+    with pytest.raises(ReclibError, match="set RECLIB_DATA"):
+        load_parameters("amazon-beauty", "full")
+    with pytest.raises(ReclibError, match="use --seed"):
+        load_parameters("simulated", "smoke", overrides={"seed": 1})
+
+
+def test_an_own_folder_becomes_absolute_and_has_a_safe_name(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = project / "my shop"
+    folder.mkdir()
+    monkeypatch.chdir(project)
+    assert load_parameters("my shop", "full")["data"] == str(folder)
+    assert parameters.data_name(str(folder)) == "my-shop"
+    assert parameters.data_name("elsewhere/simulated") == "own-simulated"
+
+
+def test_every_parameter_file_of_the_project_is_valid(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(parameters, "resolve_data", lambda data, size: data)
+    files = sorted(paths.PARAMS.glob("*.yaml"))
+    assert files
+    for file in files:
+        data, _, size = file.stem.rpartition("-")
+        load_parameters(data, size)

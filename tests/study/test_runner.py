@@ -1,0 +1,234 @@
+"""Two tiny notebooks, run for real: freshness, failures and provenance."""
+
+import json
+import os
+import shutil
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import nbformat
+import papermill
+import pytest
+
+from reclib import cache, paths
+from reclib.study import cli, doctor, provenance, results, runner
+from reclib.study.parameters import load_parameters
+
+FIRST = """# %% tags=["parameters"]
+data = "simulated"
+size = "smoke"
+seed = 0
+
+# %%
+import os, sys
+print(sys.executable, os.environ["TQDM_DISABLE"], os.getcwd())
+"""
+SECOND = """# %% tags=["parameters"]
+size = "smoke"
+divisor = 1
+
+# %%
+share = 1 / divisor  # the cell that fails
+
+# %%
+from pathlib import Path
+folder = Path("..", "results", "runs", f"simulated-{size}")
+folder.mkdir(parents=True, exist_ok=True)
+head = "data,protocol,variant,model,metric,value,low,high,users,seeds"
+row = f"simulated,full-loo,raw,random,ndcg@10,{share},0,1,10,1"
+(folder / "metrics.csv").write_text(f"{head}\\n{row}\\n")
+(folder / "costs.csv").write_text("model,step,seconds,peak_mb\\nrandom,fit,1,\\n");
+"""
+MACHINE = {"CPU": "a test"}
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Lay out a project with two notebooks and run it once, for every test of this module."""
+    root = tmp_path_factory.mktemp("project")
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("NOTEBOOKS", "PARAMS", "EXECUTED", "RUNS", "REFERENCE", "CACHE"):
+            patch.setattr(paths, name, root / getattr(paths, name).relative_to(paths.ROOT))
+        patch.setattr(paths, "ROOT", root)
+        patch.setattr(cache, "PACKAGE", root / "reclib")
+        patch.setattr(doctor, "machine", lambda: MACHINE)
+        for folder in (paths.NOTEBOOKS, paths.PARAMS, cache.PACKAGE):
+            folder.mkdir()
+        (paths.NOTEBOOKS / "01_first.py").write_text(FIRST)
+        (paths.NOTEBOOKS / "02_second.py").write_text(SECOND)
+        (root / "requirements.lock").write_text("numpy==2.0\n")
+        # a kernel of the same name that belongs to no Python at all must not be taken
+        spec = root / "jupyter" / "kernels" / "python3" / "kernel.json"
+        spec.parent.mkdir(parents=True)
+        spec.write_text('{"argv": ["/nonexistent"], "display_name": "x", "language": "python"}')
+        patch.setenv("JUPYTER_PATH", str(root / "jupyter"))
+        patch.setenv("PYTHONWARNINGS", "error")
+        assert cli.main(["run"]) == 0
+        assert os.environ["PYTHONWARNINGS"] == "error"
+        yield root
+
+
+def fresh() -> list[str]:
+    this = provenance.Run(load_parameters("simulated", "smoke"))
+    return [source.stem for source in runner.notebooks() if this.fresh(source)]
+
+
+def test_notebooks_run_with_this_python_and_their_own_parameters(project: Path) -> None:
+    first = nbformat.read(paths.EXECUTED / "01_first.ipynb", as_version=4)
+    assert first.cells[-1].outputs[0].text.split() == [sys.executable, "1", str(paths.NOTEBOOKS)]
+    assert first.metadata.reclib.parameters == {"data": "simulated", "size": "smoke", "seed": 0}
+    second = nbformat.read(paths.EXECUTED / "02_second.ipynb", as_version=4)
+    assert second.metadata.reclib.parameters == {"size": "smoke"}
+    assert sorted(second.metadata.reclib.results) == ["costs.csv", "metrics.csv"]
+    outside_outputs = json.dumps([first.metadata, second.metadata])
+    assert str(project) not in outside_outputs
+    assert not list((paths.RUNS / "simulated-smoke" / "failed").iterdir())
+
+
+def test_provenance_says_what_made_the_results(project: Path) -> None:
+    folder = paths.RUNS / "simulated-smoke"
+    made = json.loads((folder / "provenance.json").read_text())
+    assert made["parameters"] == {"data": "simulated", "size": "smoke", "seed": 0}
+    assert made["machine"] == MACHINE and made["git"] is None and made["data_files"] == {}
+    assert made["started"].endswith("+00:00")
+    assert made["lock"] == results.file_hash(project / "requirements.lock")
+    assert made["results"]["metrics.csv"] == results.file_hash(folder / "metrics.csv")
+    assert list(made["notebooks"]) == ["01_first", "02_second"]
+    second = made["notebooks"]["02_second"]
+    assert second["sha256"] == results.file_hash(paths.NOTEBOOKS / "02_second.py")
+    assert second["seconds"] > 0
+    latest = json.loads((paths.RUNS / "latest.json").read_text())
+    assert latest == {"data": "simulated", "size": "smoke", "path": "simulated-smoke"}
+
+
+def test_a_second_run_skips_what_is_fresh(
+    project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = provenance.times(paths.EXECUTED) | provenance.times(paths.RUNS / "simulated-smoke")
+    assert cli.main(["run"]) == 0
+    after = provenance.times(paths.EXECUTED) | provenance.times(paths.RUNS / "simulated-smoke")
+    assert before == after
+    assert capsys.readouterr().out.count("fresh, skipped") == 2
+
+
+def test_a_failing_notebook_stops_the_run_and_stays_out_of_the_book(
+    project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = (paths.EXECUTED / "02_second.ipynb").read_bytes()
+    assert cli.main(["run", "--set", "divisor=0"]) == 1  # the first one does not declare it
+    printed = capsys.readouterr()
+    assert "01_first … fresh, skipped" in printed.out
+    assert "02_second failed in this cell" in printed.err
+    assert "share = 1 / divisor" in printed.err and "ZeroDivisionError" in printed.err
+    assert "\x1b" not in printed.err
+    assert (paths.EXECUTED / "02_second.ipynb").read_bytes() == before
+    kept = paths.RUNS / "simulated-smoke" / "failed" / "02_second.ipynb"
+    assert str(kept) in printed.err and "ZeroDivisionError" in kept.read_text()
+    kept.unlink()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--set", "diviser=2"], "did you mean 'divisor'"),
+        (["--set", "divisor=a"], "whole number"),
+        (["--set", "divisor"], "expected name=value"),
+        (["--set", "divisor=1", "--set", "divisor=2"], "there twice"),
+        (["--set", "divisor=[1"], "not YAML"),
+        (["--data", "simulatd"], "did you mean 'simulated'"),
+        (["--size", "ful"], "did you mean 'full'"),
+        (["--only", "9"], "unknown notebook '9'"),
+    ],
+)
+def test_wrong_input_is_refused_before_anything_starts(
+    project: Path,
+    arguments: list[str],
+    message: str,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(papermill, "execute_notebook", None)
+    assert cli.main(["run", "--force", *arguments]) == 2
+    printed = capsys.readouterr()
+    assert printed.err.startswith("error: ") and message in printed.err
+    assert printed.err.count("\n") == 1 and not printed.out
+
+
+@pytest.mark.parametrize(
+    "file",
+    ["requirements.lock", "reclib/new.py", "notebooks/01_first.py", "notebooks/02_second.py"],
+)
+def test_a_changed_source_is_not_fresh(project: Path, file: str) -> None:
+    assert fresh() == ["01_first", "02_second"]
+    changed = project / file
+    before = changed.read_text() if changed.exists() else None
+    changed.write_text((before or "") + "\n# changed\n")
+    try:
+        others = [name for name in ("01_first", "02_second") if "notebooks" in file]
+        assert fresh() == [name for name in others if name not in file]
+    finally:
+        changed.unlink() if before is None else changed.write_text(before)
+    assert fresh() == ["01_first", "02_second"]
+
+
+@pytest.mark.parametrize("damage", [Path.unlink, lambda file: file.write_text("")])
+def test_a_lost_or_changed_result_is_made_again(project: Path, damage: Any) -> None:
+    file = paths.RUNS / "simulated-smoke" / "metrics.csv"
+    safe = shutil.copy2(file, project / "safe.csv")
+    damage(file)
+    try:
+        assert fresh() == ["01_first"]
+    finally:
+        shutil.copy2(safe, file)
+
+
+def test_data_files_are_part_of_the_stamp(
+    project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    table, source = tmp_path / "interactions.csv", paths.NOTEBOOKS / "02_second.py"
+    stamps = set()
+    for text in ("a", "b"):
+        table.write_text(text)
+        (tmp_path / "SOURCE.md").write_text(text)
+        this = provenance.Run(load_parameters(str(tmp_path), "full"))
+        assert list(this.data_files) == ["interactions.csv"]
+        stamps.add(this.stamp(source))
+    assert len(stamps) == 2
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "message"),
+    [
+        (KeyboardInterrupt(), 130, "stopped in 02_second; finished notebooks are kept"),
+        (RuntimeError("Kernel died"), 1, "most often the memory ran out"),
+        (TimeoutError("A cell timed out"), 1, "A cell timed out"),
+    ],
+)
+def test_an_interrupted_run_says_how_to_go_on(
+    project: Path,
+    error: BaseException,
+    code: int,
+    message: str,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def stop(notebook: Any, output: Path, **options: Any) -> None:
+        nbformat.write(notebook, output)
+        raise error
+
+    monkeypatch.setattr(papermill, "execute_notebook", stop)
+    before = (paths.RUNS / "simulated-smoke" / "provenance.json").read_bytes()
+    assert cli.main(["run", "--only", "2", "--force"]) == code
+    assert message in capsys.readouterr().err
+    assert fresh() == ["01_first", "02_second"]
+    assert (paths.RUNS / "simulated-smoke" / "provenance.json").read_bytes() == before
+
+
+def test_params_shows_defaults_and_values(
+    project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(["params", "--set", "divisor=4"]) == 0
+    [line] = [line for line in capsys.readouterr().out.splitlines() if "divisor" in line]
+    assert line.split() == ["divisor", "1", "4", "02"]
