@@ -224,7 +224,7 @@ def top_k(scores: Scores, k: int) -> tuple[Indices, Scores]:
     if k < 1:
         raise ReclibError(f"k is {k}; allowed is 1 or more")
     n_rows, n_columns = scores.shape
-    ranked = torch.from_numpy(np.nan_to_num(scores, nan=-np.inf, posinf=np.inf, neginf=-np.inf))
+    ranked = torch.from_numpy(scores).nan_to_num(-np.inf, posinf=np.inf, neginf=-np.inf)
     # one more than asked for tells whether a tie crosses the end of the list
     width = min(k + 1, n_columns)
     best, order = ranked.topk(width, dim=1)

@@ -8,7 +8,7 @@ from sklearn.preprocessing import normalize
 from reclib.data import Prepared, extract_features
 from reclib.errors import unknown
 from reclib.models.base import Indices, Scorer, Scores
-from reclib.models.content import cosine_product
+from reclib.models.content import cosine_product, handy
 
 PROFILES = ("features", "interactions")
 
@@ -62,9 +62,8 @@ class Collaborative(Scorer):
         else:
             self._profiles = sp.csr_array(normalize(ratings))
         pooled = sp.csr_array(self._profiles.T @ ratings)  # XᵀR, (n_features, n_items)
-        # of dense and sparse, the smaller is also the faster
-        half_full = 2 * pooled.nnz > pooled.shape[0] * pooled.shape[1]
-        self._pooled = pooled.toarray() if half_full else pooled
+        # of interactions, XᵀR counts what was had together: few pairs, best left sparse
+        self._pooled = handy(pooled) if self.profile == "features" else pooled
 
     def _score(self, users: Indices, items: Indices | slice) -> Scores:
         profiles = self._profiles[users]  # (n_batch, n_features)

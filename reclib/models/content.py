@@ -8,6 +8,8 @@ import scipy.sparse as sp
 from reclib.data import Prepared, extract_features
 from reclib.models.base import Indices, Scorer, Scores
 
+DENSE_BYTES = 2**30
+
 
 class Content(Scorer):
     """Eq. 4: CBF(x_u, y_i) = cos(x_u, y_i), in the space of `extract_features`.
@@ -29,11 +31,21 @@ class Content(Scorer):
 
     def _fit(self, prepared: Prepared, rng: int) -> None:
         self.features = extract_features(prepared, **self.config())
+        self._products = handy(sp.csr_array(self.features.items.T))  # (n_features, n_items)
 
     def _score(self, users: Indices, items: Indices | slice) -> Scores:
         profiles = self.features.users[users]  # (n_batch, n_features), unit rows
-        products = self.features.items[items]  # (n_candidates, n_features), unit rows
-        return cosine_product(profiles, sp.csr_array(products.T))
+        return cosine_product(profiles, self._products[:, items])
+
+
+def handy(matrix: sp.csr_array) -> sp.csr_array | Scores:
+    """Turn the right side of a product dense where that takes up to 1 GiB.
+
+    A product with a dense right side is two to five times as fast as with a sparse one.
+    """
+    n_rows, n_columns = matrix.shape
+    dense: Scores = matrix.toarray() if 4 * n_rows * n_columns <= DENSE_BYTES else matrix
+    return dense
 
 
 def cosine_product(profiles: sp.csr_array, right: sp.csr_array | Scores) -> Scores:

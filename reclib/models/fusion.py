@@ -104,14 +104,15 @@ class Fusion(Scorer):
 
 def weighted_sum(parts: Sequence[Scores], weights: Sequence[float]) -> Scores:
     """Σ_p w_p · part_p in float32; NaN counts 0 unless every weighted part is NaN."""
-    total = np.zeros_like(parts[0])
-    scored = np.zeros(parts[0].shape, bool)
-    for part, weight in zip(parts, weights, strict=True):
-        if weight > 0:
-            known = ~np.isnan(part)
-            np.add(total, np.float32(weight) * part, out=total, where=known)
-            scored |= known
-    total[~scored] = np.nan
+    used = [(part, np.float32(w)) for part, w in zip(parts, weights, strict=True) if w > 0]
+    total: Scores = used[0][0] * used[0][1]
+    for part, weight in used[1:]:
+        total += part * weight
+    holes = np.isnan(total)
+    if holes.any():  # few as a rule, so looked into one by one
+        hole = np.nonzero(holes)
+        found = np.stack([part[hole] * weight for part, weight in used])
+        total[hole] = np.where(np.isnan(found).all(axis=0), np.nan, np.nansum(found, axis=0))
     return total
 
 
@@ -140,8 +141,8 @@ def normalised(scores: Scores, seen: NDArray[np.bool_], how: str = "minmax") -> 
 
 
 def _minmax(scores: Scores, candidates: NDArray[np.bool_]) -> Scores:
-    low = np.min(scores, axis=1, keepdims=True, where=candidates, initial=np.inf)
-    high = np.max(scores, axis=1, keepdims=True, where=candidates, initial=-np.inf)
+    low = np.where(candidates, scores, np.inf).min(axis=1, keepdims=True)
+    high = np.where(candidates, scores, -np.inf).max(axis=1, keepdims=True)
     return _scaled(scores, low, high - low)
 
 
@@ -166,8 +167,11 @@ def _percentile(scores: Scores, candidates: NDArray[np.bool_]) -> Scores:
 def _scaled(scores: Scores, origin: Any, spread: Any) -> Scores:
     """(scores − origin) / spread, and 0 where there is no spread."""
     flat = ~(np.isfinite(spread) & (spread > 0))
-    scaled = (scores - np.where(flat, 0, origin)) / np.where(flat, 1, spread)
-    return np.where(flat & ~np.isnan(scores), 0, scaled).astype(np.float32)
+    scaled: Scores = (scores - np.where(flat, 0, origin)).astype(np.float32)
+    scaled /= np.where(flat, 1, spread).astype(np.float32)
+    tied = flat[:, 0]
+    scaled[tied] = np.where(np.isnan(scores[tied]), np.nan, 0)
+    return scaled
 
 
 NORMALISERS: Mapping[str, Callable[[Scores, NDArray[np.bool_]], Scores]] = {

@@ -1,0 +1,368 @@
+"""One suite for every scorer: the same face, the same promises."""
+
+import tracemalloc
+from collections.abc import Callable, Iterator
+
+import numpy as np
+import pandas as pd
+import pytest
+import scipy.sparse as sp
+
+from reclib import models
+from reclib.data import Prepared
+from reclib.errors import ReclibError
+from reclib.models import Collaborative, Content, Fusion, Language, Popular, Random, Scorer
+
+Make = Callable[[], Scorer]
+
+SCORERS: dict[str, Make] = {
+    "random": Random,
+    "popular": Popular,
+    "content": Content,
+    "collaborative": Collaborative,
+    "collaborative:interactions": lambda: Collaborative(profile="interactions"),
+    "language": Language,
+    "fusion": lambda: Fusion(
+        {"content": Content(), "collaborative": Collaborative(), "language": Language()},
+        {"content": 2, "collaborative": 1, "language": 1},
+    ),
+    "fusion:random": lambda: Fusion(
+        {"random": Random(), "popular": Popular()},
+        {"random": 1, "popular": 1},
+        normalise="percentile",
+    ),
+}
+# what these say of a user rests on that user's own history
+PERSONAL = [name for name in SCORERS if name not in ("random", "popular", "fusion:random")]
+
+
+@pytest.fixture(params=SCORERS)
+def make(request: pytest.FixtureRequest, fake_encode: object) -> Make:
+    return SCORERS[request.param]
+
+
+@pytest.fixture(params=PERSONAL)
+def make_personal(request: pytest.FixtureRequest, fake_encode: object) -> Make:
+    return SCORERS[request.param]
+
+
+@pytest.fixture
+def fitted(make: Make, tiny: Prepared) -> Scorer:
+    return make().fit(tiny, rng=5)
+
+
+@pytest.fixture(scope="module")
+def checkerboard(make_prepared: Callable[..., Prepared]) -> Prepared:
+    """Even users have even products, odd users odd ones; each lacks three of theirs."""
+    rng = np.random.default_rng(4)
+    words = (["quiet", "oak", "lamp"], ["loud", "steel", "drum"])
+    ids = [f"i{item:02d}" for item in range(24)]
+    titles = [" ".join([*words[item % 2], f"only{item}"]) for item in range(24)]
+    items = pd.DataFrame({"item_id": ids, "title": titles, "price": rng.lognormal(size=24)})
+    histories = {
+        f"u{user:02d}": [ids[i] for i in rng.permutation(np.arange(user % 2, 24, 2))[:9]]
+        for user in range(20)
+    }
+    return make_prepared(histories, items)
+
+
+def test_the_suite_covers_every_scorer_of_the_library() -> None:
+    offered = {
+        kind
+        for name in models.__all__
+        if isinstance(kind := getattr(models, name), type) and issubclass(kind, Scorer)
+    }
+    assert {type(make()) for make in SCORERS.values()} == offered - {Scorer}
+
+
+def test_the_withheld_products_come_first_on_a_checkerboard(
+    make_personal: Make, checkerboard: Prepared
+) -> None:
+    scorer = make_personal().fit(checkerboard)
+    lists = scorer.recommend(list(checkerboard.user_ids), 3)
+    assert len(lists) == 3 * checkerboard.n_users
+    parity = lists["item_id"].str[1:].astype(int) % 2
+    np.testing.assert_array_equal(parity, lists["user_id"].str[1:].astype(int) % 2)
+
+
+def test_scores_are_float32_of_users_by_products(fitted: Scorer, tiny: Prepared) -> None:
+    scores = fitted.score(np.arange(7))
+    assert scores.dtype == np.float32
+    assert scores.shape == (7, tiny.n_items)
+    assert fitted.score(np.arange(7), [3, 1]).dtype == np.float32
+    assert not np.isinf(scores).any()
+
+
+def test_a_batch_scores_as_its_users_alone(fitted: Scorer, tiny: Prepared) -> None:
+    batch = fitted.score(np.arange(tiny.n_users))
+    alone = np.vstack([fitted.score([user]) for user in range(tiny.n_users)])
+    np.testing.assert_allclose(batch, alone, atol=1e-5)
+
+
+def test_the_order_of_users_does_not_matter(fitted: Scorer, tiny: Prepared) -> None:
+    order = np.random.default_rng(0).permutation(tiny.n_users)
+    np.testing.assert_allclose(
+        fitted.score(order), fitted.score(np.arange(tiny.n_users))[order], atol=1e-6
+    )
+    users = list(tiny.user_ids)
+    one = fitted.recommend(users, 4).groupby("user_id")["item_id"].agg(list)
+    two = fitted.recommend([users[u] for u in order], 4, batch_size=7)
+    assert two["user_id"].unique().tolist() == [users[u] for u in order]
+    assert one.to_dict() == two.groupby("user_id")["item_id"].agg(list).to_dict()
+
+
+def test_a_user_asked_for_twice_gets_two_equal_rows(fitted: Scorer) -> None:
+    scores = fitted.score([3, 5, 3])
+    np.testing.assert_allclose(scores[0], scores[2], atol=1e-6)
+
+
+def test_some_products_are_columns_of_all_in_the_order_asked(fitted: Scorer) -> None:
+    users, items = np.array([4, 0, 9]), np.array([7, 2, 2, 29, 0])
+    np.testing.assert_allclose(
+        fitted.score(users, items), fitted.score(users)[:, items], atol=1e-5
+    )
+    assert fitted.score(users, []).shape == (3, 0)
+
+
+def test_no_users_give_no_rows(fitted: Scorer, tiny: Prepared) -> None:
+    assert fitted.score([]).shape == (0, tiny.n_items)
+    lists = fitted.recommend([], 3)
+    assert lists.empty and list(lists) == ["user_id", "item_id", "score", "rank"]
+
+
+def test_scoring_and_ranking_leave_the_scorer_as_it_was(fitted: Scorer, tiny: Prepared) -> None:
+    before = fitted.score(np.arange(5))
+    first = fitted.recommend(list(tiny.user_ids[:5]), 3)
+    fitted.score(np.arange(5))[:] = 99
+    np.testing.assert_array_equal(fitted.score(np.arange(5)), before)
+    pd.testing.assert_frame_equal(fitted.recommend(list(tiny.user_ids[:5]), 3), first)
+
+
+@pytest.mark.parametrize("seed", [0, 7])
+def test_the_same_seed_gives_the_same_scores(make: Make, tiny: Prepared, seed: int) -> None:
+    one, two = (make().fit(tiny, rng=seed).score(np.arange(9)) for _ in range(2))
+    np.testing.assert_array_equal(one, two)
+
+
+@pytest.mark.parametrize("name", ["random", "fusion:random"])
+def test_another_seed_gives_other_random_scores_after_a_refit_too(
+    tiny: Prepared, name: str
+) -> None:
+    scorer = SCORERS[name]()
+    one, two = (scorer.fit(tiny, rng=seed).score(np.arange(9)) for seed in (0, 1))
+    assert not np.array_equal(one, two)
+    np.testing.assert_array_equal(two, SCORERS[name]().fit(tiny, rng=1).score(np.arange(9)))
+
+
+def test_a_refit_forgets_the_old_fit(make: Make, make_random: Callable[..., Prepared]) -> None:
+    first, second = make_random(1), make_random(2, n_users=25, n_items=20)
+    scorer = make().fit(first)
+    scorer.score(np.arange(first.n_users))
+    again, fresh = scorer.fit(second), make().fit(second)
+    assert again is scorer
+    everyone = np.arange(second.n_users)
+    np.testing.assert_array_equal(again.score(everyone), fresh.score(everyone))
+    pd.testing.assert_frame_equal(
+        again.recommend(list(second.user_ids), 5), fresh.recommend(list(second.user_ids), 5)
+    )
+
+
+def test_lists_are_ranked_from_one_by_falling_score(fitted: Scorer, tiny: Prepared) -> None:
+    lists = fitted.recommend(list(tiny.user_ids), 6)
+    for user, rows in lists.groupby("user_id", sort=False):
+        assert rows["rank"].tolist() == list(range(1, 7))
+        assert (np.diff(rows["score"]) <= 0).all()
+        assert rows["item_id"].is_unique
+        ties = rows["score"].diff().eq(0).to_numpy()[1:]
+        assert (np.diff(tiny.item_ids.get_indexer(rows["item_id"]))[ties] > 0).all(), user
+
+
+def test_listed_scores_are_those_of_score(fitted: Scorer, tiny: Prepared) -> None:
+    lists = fitted.recommend(list(tiny.user_ids[:6]), 3)
+    scores = fitted.score(np.arange(6))
+    user = tiny.user_ids.get_indexer(lists["user_id"])
+    item = tiny.item_ids.get_indexer(lists["item_id"])
+    np.testing.assert_allclose(lists["score"], scores[user, item], atol=1e-5)
+
+
+def test_nothing_seen_is_recommended_unless_asked_for(fitted: Scorer, tiny: Prepared) -> None:
+    seen = {(tiny.user_ids[u], tiny.item_ids[i]) for u, i in zip(tiny.user, tiny.item, strict=True)}
+    for k in (3, tiny.n_items):
+        lists = fitted.recommend(list(tiny.user_ids), k)
+        assert not seen & set(zip(lists["user_id"], lists["item_id"], strict=True))
+    everything = fitted.recommend(list(tiny.user_ids), tiny.n_items, exclude_seen=False)
+    assert seen <= set(zip(everything["user_id"], everything["item_id"], strict=True))
+
+
+def test_k_beyond_the_catalogue_gives_all_that_is_left(fitted: Scorer, tiny: Prepared) -> None:
+    sizes = fitted.recommend(list(tiny.user_ids), 1000).groupby("user_id").size()
+    left = tiny.n_items - np.diff(tiny.matrix.indptr)
+    np.testing.assert_array_equal(sizes.reindex(tiny.user_ids), left)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"k": 0}, "k is 0"),
+        ({"k": -2}, "k is -2"),
+        ({"batch_size": 0}, "batch_size is 0; allowed is 1 or more"),
+    ],
+)
+def test_a_bad_option_is_refused_by_value(
+    fitted: Scorer, tiny: Prepared, arguments: dict[str, int], message: str
+) -> None:
+    with pytest.raises(ReclibError, match=message):
+        fitted.recommend(list(tiny.user_ids[:2]), **arguments)
+
+
+def test_an_unknown_user_is_refused_by_id(fitted: Scorer, tiny: Prepared) -> None:
+    with pytest.raises(ReclibError, match="user 'nobody' is not in the data of 'tiny'"):
+        fitted.recommend([tiny.user_ids[0], "nobody"])
+
+
+@pytest.mark.parametrize(
+    ("users", "items", "message"),
+    [
+        ([40], None, "user index 40 is out of range; allowed is 0 to 39"),
+        ([-1], None, "user index -1 is out of range"),
+        ([0], [30], "item index 30 is out of range; allowed is 0 to 29"),
+        ([0], [0, -1], "item index -1 is out of range"),
+        ([0.0], None, "user indices must be a list of whole numbers, got float64"),
+        (["u001"], None, "outside ids go to recommend"),
+        ([True, False], None, "user indices must be a list of whole numbers, got bool"),
+        (3, None, "user indices must be a list"),
+        ([0], [[1, 2]], "item indices must be a list"),
+    ],
+)
+def test_a_bad_index_is_refused_by_value(
+    fitted: Scorer, users: object, items: object, message: str
+) -> None:
+    with pytest.raises(ReclibError, match=message):
+        fitted.score(users, items)
+
+
+def test_a_scorer_that_is_not_fitted_says_so(make: Make) -> None:
+    for ask in (lambda scorer: scorer.score([0]), lambda scorer: scorer.recommend(["u000"])):
+        with pytest.raises(ReclibError, match="is not fitted yet; call fit"):
+            ask(make())
+
+
+def test_no_events_to_learn_from_are_refused(make: Make, tiny: Prepared) -> None:
+    with pytest.raises(ReclibError, match="there are no training events"):
+        make().fit(tiny.select(np.zeros(tiny.n_events, bool)))
+
+
+def test_a_user_without_history_is_not_scored_rather_than_guessed(
+    make_personal: Make, tiny: Prepared
+) -> None:
+    scorer = make_personal().fit(tiny.select(tiny.user != 2))
+    scores = scorer.score(np.arange(5))
+    assert np.isnan(scores[2]).all()
+    assert not np.isnan(scores[[0, 1, 3, 4]]).any()
+    lists = scorer.recommend(list(tiny.user_ids[:5]), 3)
+    assert set(lists["user_id"]) == set(tiny.user_ids[[0, 1, 3, 4]])
+
+
+@pytest.mark.parametrize("name", ["random", "popular"])
+def test_a_user_without_history_gets_what_everybody_gets(tiny: Prepared, name: str) -> None:
+    scorer = SCORERS[name]().fit(tiny.select(tiny.user != 2))
+    assert len(scorer.recommend([tiny.user_ids[2]], 4)) == 4
+
+
+def test_the_configuration_makes_the_scorer_again(make: Make, tiny: Prepared) -> None:
+    scorer = make()
+    if isinstance(scorer, Fusion):
+        assert scorer.config() == make().config()
+        assert "weights=" in repr(scorer)
+        return
+    twin = type(scorer)(**scorer.config())
+    assert repr(twin) == repr(scorer)
+    assert eval(repr(scorer), vars(models)).config() == scorer.config()
+    everyone = np.arange(tiny.n_users)
+    np.testing.assert_array_equal(
+        twin.fit(tiny).score(everyone), scorer.fit(tiny).score(everyone)
+    )
+
+
+@pytest.mark.parametrize(
+    ("one", "two"),
+    [
+        (Content(), Content(decay=0.5)),
+        (Content(), Content(history=3)),
+        (Content(), Content(price_weight=0.3)),
+        (Collaborative(), Collaborative(profile="interactions")),
+        (Language(), Language(decay=0.5)),
+    ],
+)
+def test_every_hyper_parameter_is_used_and_in_the_configuration(
+    one: Scorer, two: Scorer, tiny: Prepared, fake_encode: object
+) -> None:
+    assert one.config() != two.config()
+    scores = [scorer.fit(tiny).score(np.arange(tiny.n_users)) for scorer in (one, two)]
+    assert not np.allclose(*scores)
+
+
+def test_the_cost_of_a_fit_is_known(fitted: Scorer) -> None:
+    assert fitted.costs["fit"] >= 0
+    assert all(np.isfinite(seconds) for seconds in fitted.costs.values())
+
+
+@pytest.fixture(scope="module")
+def crowd() -> Prepared:
+    """Twenty thousand users and 300 products: users × users would take 1.6 GB."""
+    n_users, n_items = 20_000, 300
+    rng = np.random.default_rng(0)
+    item = np.argsort(rng.random((n_users, n_items), np.float32), axis=1)[:, :4].ravel()
+    names = pd.Index([f"w{n % 40} w{(n + 1) % 40}" for n in range(n_items)])
+    table = pd.DataFrame(
+        {"title": names, "categories": "", "brand": "", "description": "", "price": np.nan}
+    )
+    return Prepared(
+        name="crowd",
+        user_ids=pd.Index([f"u{user:05d}" for user in range(n_users)]),
+        item_ids=pd.Index([f"i{item:03d}" for item in range(n_items)]),
+        user=np.repeat(np.arange(n_users, dtype=np.int32), 4),
+        item=item.astype(np.int32),
+        weight=np.ones(n_users * 4, np.float32),
+        items=table,
+        steps=pd.DataFrame(),
+    )
+
+
+@pytest.fixture
+def traced() -> Iterator[None]:
+    tracemalloc.start()
+    yield
+    tracemalloc.stop()
+
+
+def test_memory_grows_with_the_batch_not_with_users_squared(
+    make: Make, crowd: Prepared, traced: None
+) -> None:
+    # the events and their matrices, some 10 MB, and the frame of all lists, some 15 MB
+    scorer = make().fit(crowd)
+    assert tracemalloc.get_traced_memory()[1] < 60e6
+    tracemalloc.reset_peak()
+    before = tracemalloc.get_traced_memory()[0]
+    batch = 500
+    lists = scorer.recommend(list(crowd.user_ids[:4000]), 5, batch_size=batch)
+    peak = tracemalloc.get_traced_memory()[1] - before
+    assert len(lists) == 20_000
+    # some twenty arrays of batch × items: float64, int64, masks, three parts of a fusion
+    assert peak < 20 * 8 * batch * crowd.n_items + 10e6
+
+
+def test_stored_training_data_are_not_touched(make: Make, make_random: object) -> None:
+    ready = make_random(3)  # type: ignore[operator]
+    before = ready.fingerprint
+    matrix = sp.csr_array(ready.matrix, copy=True)
+    scorer = make().fit(ready)
+    scorer.recommend(list(ready.user_ids), 5)
+    copy = prepare_again(ready)
+    assert copy == before
+    assert (ready.matrix != matrix).nnz == 0
+
+
+def prepare_again(ready: Prepared) -> str:
+    """The fingerprint as of now, not the remembered one."""
+    return ready.select(np.ones(ready.n_events, bool)).fingerprint

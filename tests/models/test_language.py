@@ -1,0 +1,153 @@
+"""Eq. 6 against the naive loop, and the real encoder on a handful of texts."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from reclib.data import Prepared, history_weights
+from reclib.errors import ReclibError
+from reclib.models import Language, encode, encoder
+
+TEXTS = [
+    "red lipstick with a matte finish",
+    "matte lip colour in dark red",
+    "USB cable, two metres, for phones",
+    "charging cord for mobile phones",
+    "",
+]
+
+
+def test_equals_the_cosine_of_centred_vectors(
+    make_random: Callable[..., Prepared], fake_encode: Callable[..., encoder.Embeddings]
+) -> None:
+    ready = make_random(2)
+    vectors = fake_encode(ready.text).vectors.astype(float)
+    vectors = vectors - vectors.mean(axis=0)
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    weights = history_weights(ready, decay=0.6, history=3).toarray()
+    naive = np.zeros(ready.shape)
+    for u in range(ready.n_users):
+        profile = sum(weights[u, i] * vectors[i] for i in range(ready.n_items))
+        for i in range(ready.n_items):
+            naive[u, i] = profile @ vectors[i] / np.linalg.norm(profile)
+    scorer = Language(decay=0.6, history=3).fit(ready)
+    np.testing.assert_allclose(scorer.score(np.arange(ready.n_users)), naive, atol=1e-5)
+
+
+def test_what_all_vectors_share_is_taken_off(
+    tiny: Prepared,
+    fake_encode: Callable[..., encoder.Embeddings],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    plain = Language().fit(tiny).score(np.arange(9))
+
+    def shifted(texts: list[str], **options: object) -> encoder.Embeddings:
+        found = fake_encode(texts)
+        return replace(found, vectors=found.vectors + np.float32(7))
+
+    monkeypatch.setattr("reclib.models.language.encode", shifted)
+    np.testing.assert_allclose(Language().fit(tiny).score(np.arange(9)), plain, atol=1e-4)
+
+
+def test_the_cost_of_encoding_is_that_of_the_first_time(
+    tiny: Prepared, fake_encode: object
+) -> None:
+    costs = Language().fit(tiny).costs
+    assert costs["encode"] == 1.5
+    assert 0 <= costs["fit"] < 1
+
+
+def test_settings_reach_the_encoder(tiny: Prepared, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: dict[str, object] = {}
+
+    def spy(texts: list[str], **options: object) -> encoder.Embeddings:
+        asked.update(options, texts=texts)
+        vectors = np.random.default_rng(0).normal(size=(len(texts), 4)).astype(np.float32)
+        return encoder.Embeddings(vectors, len(texts), 0.0, "cpu", "float32")
+
+    monkeypatch.setattr("reclib.models.language.encode", spy)
+    Language(encoder="mine@1", max_length=17).fit(tiny)
+    assert asked["encoder"] == "mine@1" and asked["max_length"] == 17
+    assert asked["texts"] == tiny.text
+
+
+@pytest.fixture(scope="module")
+def embedded() -> encoder.Embeddings:
+    return encode(TEXTS, device="cpu", progress=False)
+
+
+def test_the_encoder_finds_paraphrases_nearer_than_other_things(
+    embedded: encoder.Embeddings,
+) -> None:
+    assert embedded.vectors.shape == (5, 384) and embedded.vectors.dtype == np.float32
+    assert np.isfinite(embedded.vectors).all()
+    unit = embedded.vectors / np.linalg.norm(embedded.vectors, axis=1, keepdims=True)
+    likeness = unit @ unit.T
+    assert likeness[0, 1] > likeness[0, 2] + 0.2
+    assert likeness[2, 3] > likeness[2, 1] + 0.2
+
+
+def test_a_text_has_one_vector_whatever_its_company(embedded: encoder.Embeddings) -> None:
+    mixed = encode([*TEXTS[::-1], "a long text " * 90, TEXTS[0]], device="cpu", batch_size=2)
+    assert mixed.texts == 6
+    np.testing.assert_array_equal(mixed.vectors[4], mixed.vectors[6])
+    for one, two in zip(embedded.vectors, mixed.vectors[:5][::-1], strict=True):
+        cosine = one @ two / np.linalg.norm(one) / np.linalg.norm(two)
+        assert cosine == pytest.approx(1, abs=1e-3)
+
+
+def test_the_second_time_comes_from_the_disk(
+    embedded: encoder.Embeddings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(encoder, "load_encoder", lambda *_: pytest.fail("loaded again"))
+    again = encode(TEXTS, device="cpu", progress=False)
+    np.testing.assert_array_equal(again.vectors, embedded.vectors)
+    assert (again.texts, again.seconds) == (embedded.texts, embedded.seconds)
+
+
+def test_an_interrupted_run_goes_on_where_it_stopped(
+    fresh_cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: list[int] = []
+
+    def vectors(self: object, texts: np.ndarray, *_: object) -> tuple[np.ndarray, float]:
+        calls.append(len(texts))
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        return np.array([[len(text)] for text in texts], np.float32), 1.0
+
+    monkeypatch.setattr(encoder, "PART", 2)
+    monkeypatch.setattr(encoder._LazyModel, "encode", vectors)
+    texts = ["a" * n for n in (3, 1, 8, 2, 5, 4, 7, 6)]
+    with pytest.raises(KeyboardInterrupt):
+        encode(texts, device="cpu", progress=False)
+    found = encode(texts, device="cpu", progress=False)
+    assert calls == [2, 2, 2, 2, 2]
+    assert found.vectors[:, 0].tolist() == [3, 1, 8, 2, 5, 4, 7, 6]
+    assert found.seconds == 4.0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"texts": []}, "there are no texts to encode"),
+        ({"encoder": "bert-base-uncased"}, "'bert-base-uncased' has no pinned revision"),
+        ({"device": "gpu"}, "unknown device 'gpu'"),
+    ],
+)
+def test_bad_input_is_refused_by_value(
+    fresh_cache: Path, arguments: dict[str, object], message: str
+) -> None:
+    with pytest.raises(ReclibError, match=message):
+        encode(**({"texts": ["a"], "device": "cpu", "progress": False} | arguments))
+
+
+def test_weights_with_another_checksum_are_refused(
+    fresh_cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(encoder, "WEIGHTS_SHA256", "0" * 64)
+    with pytest.raises(ReclibError, match="SHA-256 53aa5117.*expected 0000.*reinstall"):
+        encode(["a"], device="cpu", progress=False)

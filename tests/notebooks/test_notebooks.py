@@ -1,0 +1,111 @@
+"""Every notebook runs alone, top to bottom, with its default (smoke) parameters."""
+
+import ast
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import jupytext
+import nbformat
+import pytest
+
+from reclib import paths
+from reclib.study.parameters import notebooks
+
+SOURCES = notebooks()
+
+# What cells tagged nbval-check-output print: facts that hold for any data and any machine.
+PRINTED = {
+    "01_load_data": [
+        "validation: one product asked of every user: True, held out of training: True\n"
+        "test: one product asked of every user: True, held out of training: True\n"
+    ],
+    "02_extract_features": ["unit length: True\n"],
+    "03_score_content": ["[0.6 0.8 1. ]\n"],
+    "04_score_collaborative": ["the same numbers: True\n"],
+}
+
+
+def with_expected_outputs(source: Path) -> nbformat.NotebookNode:
+    """Put into each marked cell the output that nbval compares with."""
+    notebook = jupytext.read(source)
+    marked = [
+        cell for cell in notebook.cells if "nbval-check-output" in cell.metadata.get("tags", [])
+    ]
+    expected = PRINTED.get(source.stem, [])
+    assert len(marked) == len(expected), f"{source.stem} marks {len(marked)} cells"
+    for cell, text in zip(marked, expected, strict=True):
+        cell.outputs = [nbformat.v4.new_output("stream", name="stdout", text=text)]
+    return notebook
+
+
+@pytest.mark.parametrize("source", SOURCES, ids=lambda source: source.stem)
+def test_runs_alone_at_smoke_size(source: Path, tmp_path: Path) -> None:
+    """In any order: each run starts from nothing but the library."""
+    file = tmp_path / f"{source.stem}.ipynb"
+    nbformat.write(with_expected_outputs(source), file)
+    command = ["-m", "pytest", "--nbval-lax", "--nbval-current-env", "-q", "-p", "no:cacheprovider"]
+    done = subprocess.run(
+        [sys.executable, *command, "--rootdir", str(tmp_path), str(file)],
+        cwd=tmp_path,
+        env=os.environ | {"TQDM_DISABLE": "1", "HF_HUB_OFFLINE": "1"},
+        capture_output=True,
+        text=True,
+        timeout=600,
+    )
+    assert done.returncode == 0, done.stdout[-4000:]
+
+
+@pytest.mark.parametrize("source", SOURCES, ids=lambda source: source.stem)
+def test_defaults_are_simulated_and_smoke(source: Path) -> None:
+    """So a newcomer's first run needs no download and takes seconds."""
+    cells = [c for c in jupytext.read(source).cells if "parameters" in c.metadata.get("tags", [])]
+    assert len(cells) == 1
+    settings = {node.targets[0].id: node.value.value for node in ast.parse(cells[0].source).body}
+    assert settings["data"] == "simulated"
+    assert settings["size"] == "smoke"
+
+
+def test_parameters_shared_by_notebooks_have_one_default() -> None:
+    """Otherwise two pages of one book would show different models under one name."""
+    seen: dict[str, tuple[str, object]] = {}
+    for source in SOURCES:
+        for cell in jupytext.read(source).cells:
+            if "parameters" in cell.metadata.get("tags", []):
+                for node in ast.parse(cell.source).body:
+                    name, value = node.targets[0].id, node.value.value
+                    first, other = seen.setdefault(name, (source.stem, value))
+                    assert value == other, f"{name}: {first} has {other!r}, {source.stem} {value!r}"
+
+
+@pytest.mark.parametrize("source", SOURCES, ids=lambda source: source.stem)
+def test_cells_are_short(source: Path) -> None:
+    """What is longer than some ten lines belongs into the library."""
+    for cell in jupytext.read(source).cells:
+        if cell.cell_type == "code":
+            functions = [
+                n for n in ast.walk(ast.parse(cell.source)) if isinstance(n, ast.FunctionDef)
+            ]
+            assert all(n.end_lineno - n.lineno < 10 for n in functions), cell.source
+            assert len(cell.source.splitlines()) <= 25, cell.source
+
+
+def test_figures_have_captions_names_and_alternative_texts() -> None:
+    """A figure without them can be neither cited nor read aloud."""
+    names = []
+    for source in SOURCES:
+        for cell in jupytext.read(source).cells:
+            if cell.cell_type == "code" and re.search(
+                r"figures\.\w+_plot|figures\.heatmap", cell.source
+            ):
+                shown = cell.metadata["mystnb"]
+                assert shown["figure"]["caption"] and shown["image"]["alt"]
+                names.append(shown["figure"]["name"])
+    assert len(names) == len(set(names)) >= len(SOURCES) - 1
+
+
+def test_no_generated_notebook_is_kept_beside_the_sources() -> None:
+    """The percent scripts are the only form that is edited."""
+    assert not list(paths.NOTEBOOKS.glob("*.ipynb"))
