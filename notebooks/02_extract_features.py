@@ -44,14 +44,16 @@ display(Markdown(tables.origin_note(marketplace)))
 # $$\mathbf{y}_i = \mathrm{ExtractFeatures}(D_i)$$
 #
 # The text of a product (title, categories, brand, description) becomes a TF-IDF vector
-# {cite}`salton1988`: a word counts for more the rarer it is. The price's percentile is put
+# {cite}`salton1988term`: a word counts for more the rarer it is. The price's percentile is put
 # on a quarter circle, so that the cosine of two prices falls with their distance. The whole
 # vector has unit length.
 
 # %%
 split = leave_one_out(prepare(marketplace))
 train = split.validation.train
-features = extract_features(train, decay=decay, history=history, price_weight=price_weight)
+features = extract_features(
+    train, decay=decay, history=history, price_weight=price_weight
+)
 
 # %% tags=["hide-input"]
 n_items, n_features = features.items.shape
@@ -76,7 +78,9 @@ shown = np.bincount(train.item, minlength=train.n_items).argsort()[::-1][:5]
 pd.DataFrame(
     {
         "title": train.items.loc[shown, "title"].to_numpy(),
-        "heaviest features": [heaviest(features.items[[item]].toarray()[0]) for item in shown],
+        "heaviest features": [
+            heaviest(features.items[[item]].toarray()[0]) for item in shown
+        ],
     }
 )
 
@@ -108,7 +112,10 @@ display(Markdown(f"The heaviest features of this user: {words}."))
 similarity = (features.items @ features.items[[shown[0]]].T).toarray()[:, 0]
 nearest = np.argsort(-similarity, kind="stable")[:6]
 tables.recommendation_table(
-    train, pd.DataFrame({"item_id": train.item_ids[nearest], "cosine": similarity[nearest]})
+    train,
+    pd.DataFrame(
+        {"item_id": train.item_ids[nearest], "cosine": similarity[nearest]}
+    ),
 )
 
 # %% tags=["nbval-check-output"]

@@ -65,15 +65,21 @@ print((y @ x).round(2))
 # %%
 split = leave_one_out(prepare(marketplace))
 fold = split.validation
-content = Content(decay=decay, history=history, price_weight=price_weight).fit(fold.train)
+content = Content(decay=decay, history=history, price_weight=price_weight).fit(
+    fold.train
+)
 
 # %% tags=["hide-input"]
 user = int(np.bincount(fold.train.user).argmax())
 newest = fold.train.item[fold.train.user == user][-3:]
-tables.recommendation_table(fold.train, pd.DataFrame({"item_id": fold.train.item_ids[newest]}))
+tables.recommendation_table(
+    fold.train, pd.DataFrame({"item_id": fold.train.item_ids[newest]})
+)
 
 # %%
-tables.recommendation_table(fold.train, content.recommend([fold.train.user_ids[user]], k=5))
+tables.recommendation_table(
+    fold.train, content.recommend([fold.train.user_ids[user]], k=5)
+)
 
 # %% [markdown]
 # ## How well it ranks
@@ -93,7 +99,10 @@ import matplotlib.pyplot as plt
 _, ax = plt.subplots(figsize=(figures.COLUMN, 2.6))
 shares = outcomes["content"].pair_scores[:, 0]
 figures.distribution_plot(
-    shares, label="share of the catalogue below the held-out product", ax=ax, log=False
+    shares,
+    label="share of the catalogue below the held-out product",
+    ax=ax,
+    log=False,
 )
 ax.set_ylabel("users")
 plt.show()

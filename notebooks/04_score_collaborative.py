@@ -73,7 +73,9 @@ print("the same numbers:", np.allclose(loop, X @ (X.T @ R)))
 split = leave_one_out(prepare(marketplace))
 fold = split.validation
 scorers = {
-    "collaborative": Collaborative(decay=decay, history=history, price_weight=price_weight),
+    "collaborative": Collaborative(
+        decay=decay, history=history, price_weight=price_weight
+    ),
     "collaborative:interactions": Collaborative(profile="interactions"),
 }
 

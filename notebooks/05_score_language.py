@@ -83,7 +83,9 @@ similar = {
 }
 pd.DataFrame(
     {
-        name: train.items["title"].to_numpy()[np.argsort(-cosine, kind="stable")[:6]]
+        name: train.items["title"].to_numpy()[
+            np.argsort(-cosine, kind="stable")[:6]
+        ]
         for name, cosine in similar.items()
     }
 )

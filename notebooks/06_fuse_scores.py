@@ -36,7 +36,12 @@ from IPython.display import Markdown, display
 from reclib.data import leave_one_out, load, prepare
 from reclib.evaluation import choose_weights, evaluate, sample_pairs
 from reclib.study import figures, tables
-from reclib.study.experiment import choose_profile, fusions, measure_lists, single_scorers
+from reclib.study.experiment import (
+    choose_profile,
+    fusions,
+    measure_lists,
+    single_scorers,
+)
 
 figures.use_style()
 marketplace = load(data, size=size, seed=seed)
@@ -57,7 +62,9 @@ display(Markdown(tables.origin_note(marketplace)))
 # %%
 split = leave_one_out(prepare(marketplace))
 fold = split.validation
-scorers = single_scorers(decay=decay, history=history, price_weight=price_weight, encoder=encoder)
+scorers = single_scorers(
+    decay=decay, history=history, price_weight=price_weight, encoder=encoder
+)
 pairs = sample_pairs(fold, rng=seed)
 collaborative = choose_profile(scorers, fold, pairs=pairs, k=k)
 parts = {
@@ -74,7 +81,9 @@ parts = {
 
 # %%
 trials = choose_weights(parts, fold, n_trials=n_trials, normalise=normalise, k=k)
-trials.head().style.format(precision=4).hide()
+trials.head().style.format(precision=4).hide().set_table_attributes(
+    'class="results"'
+)
 
 # %% mystnb={"figure": {"caption": "Validation ndcg@10 of every weighting of Eq. 7: the corners are the parts alone, the ring is the best.", "name": "fig-simplex"}, "image": {"alt": "Triangle of dots coloured by ndcg: the best weighting lies between the corners."}} tags=["hide-input"]
 import matplotlib.pyplot as plt
@@ -99,8 +108,13 @@ display(
 # number of trials.
 
 # %%
-fused = fusions(scorers, collaborative, fold, n_trials=n_trials, normalise=normalise, k=k)
-{name: {part: round(w, 3) for part, w in model.weights.items()} for name, model in fused.items()}
+fused = fusions(
+    scorers, collaborative, fold, n_trials=n_trials, normalise=normalise, k=k
+)
+{
+    name: {part: round(w, 3) for part, w in model.weights.items()}
+    for name, model in fused.items()
+}
 
 # %%
 outcomes = evaluate({**parts, **fused}, fold, k=k, pairs=pairs, rng=seed)

@@ -51,7 +51,9 @@ display(Markdown(tables.origin_note(marketplace)))
 # ## The machine (Table I)
 
 # %% tags=["hide-input"]
-pd.DataFrame({"this run": machine()}).style.set_table_attributes('class="results"')
+pd.Series(machine()).map(str).to_frame("this run").style.set_table_attributes(
+    'class="results"'
+)
 
 # %% [markdown]
 # ## The run
@@ -59,7 +61,9 @@ pd.DataFrame({"this run": machine()}).style.set_table_attributes('class="results
 # %%
 experiment = run_experiment(
     leave_one_out(prepare(marketplace)),
-    single_scorers(decay=decay, history=history, price_weight=price_weight, encoder=encoder),
+    single_scorers(
+        decay=decay, history=history, price_weight=price_weight, encoder=encoder
+    ),
     truth=marketplace.truth,
     k=k,
     n_trials=n_trials,
@@ -78,14 +82,18 @@ metrics = experiment.metrics
 # that the user has not had.
 
 # %%
-lists = metrics[(metrics["protocol"] == "full-loo") & ~metrics["model"].str.contains("-vs-")]
+lists = metrics[
+    (metrics["protocol"] == "full-loo") & ~metrics["model"].str.contains("-vs-")
+]
 tables.metrics_table(lists, [f"ndcg@{k}", f"recall@{k}", f"mrr@{k}", f"ild@{k}"])
 
-# %% mystnb={"figure": {"caption": "Accuracy of every model on the test products, full ranking.", "name": "fig-headline"}, "image": {"alt": "Bars with intervals: ndcg of every model on the test."}} tags=["hide-input"]
+# %% mystnb={"figure": {"caption": "Accuracy of every model on the test products, full ranking.", "name": "fig-accuracy"}, "image": {"alt": "Bars with intervals: ndcg of every model on the test."}} tags=["hide-input"]
 import matplotlib.pyplot as plt
 
 axes = figures.interval_plot(lists, f"ndcg@{k}")
-axes.figure.savefig(run_folder(data, size) / "headline.svg", metadata={"Date": None})
+axes.figure.savefig(
+    run_folder(data, size) / "headline.svg", metadata={"Date": None}
+)
 plt.show()
 
 # %% [markdown]
@@ -93,7 +101,9 @@ plt.show()
 # users. An interval that contains zero means: no difference found.
 
 # %% tags=["hide-input"]
-paired = metrics[metrics["model"].str.contains("-vs-") & (metrics["protocol"] == "full-loo")]
+paired = metrics[
+    metrics["model"].str.contains("-vs-") & (metrics["protocol"] == "full-loo")
+]
 tables.metrics_table(paired, [f"ndcg@{k}", f"recall@{k}", f"ild@{k}"], mark=False)
 
 # %% [markdown]
@@ -140,7 +150,10 @@ figures.precision_recall_plot(
     },
     experiment.thresholds,
     {
-        f"paper: {name}": (TABLE_II["recall"][column], TABLE_II["precision"][column])
+        f"paper: {name}": (
+            TABLE_II["recall"][column],
+            TABLE_II["precision"][column],
+        )
         for column, name in enumerate(("traditional", "LLM-based"))
     },
 )
@@ -151,7 +164,8 @@ plt.show()
 
 # %% tags=["hide-input"]
 costs = experiment.costs.pivot(index="model", columns="step", values="seconds")
-costs.reindex(lists["model"].unique()).style.format("{:.1f} s", na_rep="–")
+costs = costs.reindex(lists["model"].unique()).rename_axis(index=None, columns=None)
+costs.style.format("{:.1f} s", na_rep="–").set_table_attributes('class="results"')
 
 # %% [markdown]
 # Seconds on this machine when a step was first computed; a fusion's include its parts'.
@@ -159,7 +173,11 @@ costs.reindex(lists["model"].unique()).style.format("{:.1f} s", na_rep="–")
 # ## The answer of this run
 
 # %% tags=["hide-input"]
-gain = paired[paired["metric"] == f"ndcg@{k}"].set_index("model").loc["llm-fusion-vs-traditional"]
+gain = (
+    paired[paired["metric"] == f"ndcg@{k}"]
+    .set_index("model")
+    .loc["llm-fusion-vs-traditional"]
+)
 verdict = (
     "better than"
     if gain["low"] > 0

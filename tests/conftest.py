@@ -114,6 +114,14 @@ def tiny() -> Prepared:
     return prepare(random_market(0))
 
 
+@pytest.fixture(scope="module")
+def made_up_encoder() -> Iterator[None]:
+    """Let the language scorer encode with `bag_of_words`, in a whole module."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("reclib.models.language.encode", bag_of_words)
+        yield
+
+
 @pytest.fixture
 def fake_encode(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Embeddings]:
     """Let the language scorer encode with `bag_of_words`."""

@@ -42,7 +42,7 @@ def metrics_table(metrics: pd.DataFrame, names: Sequence[str], *, mark: bool = T
             [_with_interval(*cells) for cells in zip(*rows, strict=True)]
             for rows in zip(value.to_numpy(), low.to_numpy(), high.to_numpy(), strict=True)
         ],
-        index=pd.Index(models, name="model"),
+        index=models,
         columns=list(names),
     )
     marks = pd.DataFrame("", index=text.index, columns=text.columns)
@@ -138,10 +138,10 @@ def origin_note(marketplace: Marketplace) -> str:
     """Say in Markdown whether the data of a page are real."""
     if marketplace.simulated:
         return (
-            ":::{warning}\nThe data of this page are **simulated**: they show how the study "
-            "works, and nothing about any real shop.\n:::"
+            "> The data of this page are **simulated**. They show how the study works, and "
+            "nothing about any real shop."
         )
-    return f":::{{note}}\nReal data: **{marketplace.name}**.\n:::"
+    return f"> The data of this page are real: **{marketplace.name}**."
 
 
 def _places(k: int) -> dict[str, tuple[str, str]]:
@@ -173,7 +173,8 @@ def _with_interval(value: float, low: float, high: float, style: str = "") -> st
     """Write value and interval with three significant digits of the value."""
     if np.isnan(value):
         return "–"
-    digits = max(3, 3 - int(np.floor(np.log10(abs(value)))) - 1) if value else 3
+    size = abs(value) or max(abs(low), abs(high)) or 1.0
+    digits = max(3, 2 - int(np.floor(np.log10(size))))
     sign = "+" if style.startswith("+") else ""
     number = f"{sign}.{min(digits, 5)}f"
-    return f"{value:{number}} [{low:{number}}, {high:{number}}]"
+    return f"{value:{number}}<br><small>[{low:{number}}, {high:{number}}]</small>"

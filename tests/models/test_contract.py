@@ -118,9 +118,7 @@ def test_a_user_asked_for_twice_gets_two_equal_rows(fitted: Scorer) -> None:
 
 def test_some_products_are_columns_of_all_in_the_order_asked(fitted: Scorer) -> None:
     users, items = np.array([4, 0, 9]), np.array([7, 2, 2, 29, 0])
-    np.testing.assert_allclose(
-        fitted.score(users, items), fitted.score(users)[:, items], atol=1e-5
-    )
+    np.testing.assert_allclose(fitted.score(users, items), fitted.score(users)[:, items], atol=1e-5)
     assert fitted.score(users, []).shape == (3, 0)
 
 
@@ -279,9 +277,7 @@ def test_the_configuration_makes_the_scorer_again(make: Make, tiny: Prepared) ->
     assert repr(twin) == repr(scorer)
     assert eval(repr(scorer), vars(models)).config() == scorer.config()
     everyone = np.arange(tiny.n_users)
-    np.testing.assert_array_equal(
-        twin.fit(tiny).score(everyone), scorer.fit(tiny).score(everyone)
-    )
+    np.testing.assert_array_equal(twin.fit(tiny).score(everyone), scorer.fit(tiny).score(everyone))
 
 
 @pytest.mark.parametrize(

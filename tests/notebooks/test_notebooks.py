@@ -19,8 +19,8 @@ SOURCES = notebooks()
 # What cells tagged nbval-check-output print: facts that hold for any data and any machine.
 PRINTED = {
     "01_load_data": [
-        "validation: one product asked of every user: True, held out of training: True\n"
-        "test: one product asked of every user: True, held out of training: True\n"
+        "validation: 1 product asked of each user, 0 of them seen in training\n"
+        "test: 1 product asked of each user, 0 of them seen in training\n"
     ],
     "02_extract_features": ["unit length: True\n"],
     "03_score_content": ["[0.6 0.8 1. ]\n"],

@@ -1,0 +1,211 @@
+"""Leak probes, each with a planted leak that it must catch.
+
+A probe says what an honest scorer cannot do; every honest scorer passes it, and a scorer
+that was built to cheat does not.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import scipy.sparse as sp
+
+from reclib.data import Fold, Marketplace, Prepared, leave_one_out, prepare
+from reclib.evaluation import evaluate, ranking_metrics
+from reclib.models import Collaborative, Content, Fusion, Language, Popular, Random, Scorer
+from reclib.models.base import Indices, Scores
+
+K = 10
+Make = Callable[[], Scorer]
+HONEST: dict[str, Make] = {
+    "random": Random,
+    "popular": Popular,
+    "content": Content,
+    "collaborative": Collaborative,
+    "collaborative:interactions": lambda: Collaborative(profile="interactions"),
+    "language": Language,
+    "fusion": lambda: Fusion(
+        {"content": Content(), "collaborative": Collaborative(), "language": Language()},
+        {"content": 1, "collaborative": 1, "language": 1},
+    ),
+}
+
+
+class Peeking(Popular):
+    """Planted: the targets are among its inputs."""
+
+    name = "peeking"
+
+    def __init__(self, *, relevant: sp.csr_array) -> None:
+        self.relevant = relevant
+
+    def _score(self, users: Indices, items: Indices | slice) -> Scores:
+        return super()._score(users, items) + 1000 * self.relevant[users].toarray()[:, items]
+
+
+class Foreseeing(Popular):
+    """Planted: counts the events of the whole table, held-out ones included."""
+
+    name = "foreseeing"
+
+    def __init__(self, *, everything: Prepared) -> None:
+        self.everything = everything
+
+    def _fit(self, prepared: Prepared, rng: int) -> None:
+        super()._fit(self.everything, rng)
+
+
+class IdOrder(Popular):
+    """Planted: prefers products whose id comes just after the user's last one."""
+
+    name = "id-order"
+
+    def _fit(self, prepared: Prepared, rng: int) -> None:
+        super()._fit(prepared, rng)
+        last = np.append(prepared.user[1:] != prepared.user[:-1], True)
+        self._last = prepared.item[last]
+
+    def _score(self, users: Indices, items: Indices | slice) -> Scores:
+        ahead = np.arange(len(self._counts))[items] - self._last[users][:, None]
+        return np.where(ahead > 0, 1000.0 - ahead, 0).astype(np.float32)
+
+
+def hit_rate(scorer: Scorer, fold: Fold) -> float:
+    outcome = evaluate({"it": scorer}, fold, k=K, progress=False)["it"]
+    return float(np.nanmean(ranking_metrics(outcome.top, fold.relevant)[f"hit_rate@{K}"]))
+
+
+@pytest.fixture(params=HONEST)
+def honest(request: pytest.FixtureRequest, fake_encode: object, fresh_cache: Path) -> Make:
+    return HONEST[request.param]
+
+
+# --- target in the input: with random targets nobody can be better than chance
+
+
+@pytest.fixture(scope="module")
+def shuffled(make_random: Callable[..., Prepared]) -> Fold:
+    """A fold whose targets are drawn at random from what each user has not had."""
+    train = leave_one_out(make_random(20, n_users=300, n_items=60)).test.train
+    rng = np.random.default_rng(0)
+    seen = train.matrix.toarray() > 0
+    relevant = np.zeros(train.shape, bool)
+    for user in range(train.n_users):
+        relevant[user, rng.choice(np.flatnonzero(~seen[user]))] = True
+    return Fold("test", train, sp.csr_array(relevant))
+
+
+def above_chance(scorer: Scorer, fold: Fold) -> float:
+    """By how many standard deviations the hit rate is above that of random lists."""
+    unseen = fold.train.n_items - np.diff(fold.train.matrix.indptr)
+    chance = K / unseen
+    deviation = np.sqrt((chance * (1 - chance)).sum()) / len(chance)
+    return (hit_rate(scorer, fold) - chance.mean()) / deviation
+
+
+def test_random_targets_are_found_by_chance_only(honest: Make, shuffled: Fold) -> None:
+    assert abs(above_chance(honest(), shuffled)) < 4
+
+
+def test_a_planted_look_at_the_targets_is_caught(shuffled: Fold, fresh_cache: Path) -> None:
+    assert above_chance(Peeking(relevant=shuffled.relevant), shuffled) > 20
+
+
+# --- future items: what is held out may be anything, the scores stay as they are
+
+
+def poisoned(seed: int, make_random: Callable[..., Prepared]) -> tuple[Prepared, Prepared]:
+    """The same marketplace twice, the last product of each user being another one."""
+    clean = make_random(seed)
+    rng = np.random.default_rng(seed)
+    item = clean.item.copy()
+    seen = clean.matrix.toarray() > 0
+    for user, last in enumerate(np.searchsorted(clean.user, np.arange(clean.n_users), "right") - 1):
+        item[last] = rng.choice(np.flatnonzero(~seen[user]))
+    twin = Prepared(
+        name=clean.name,
+        user_ids=clean.user_ids,
+        item_ids=clean.item_ids,
+        user=clean.user,
+        item=item,
+        weight=clean.weight,
+        items=clean.items,
+        steps=clean.steps,
+    )
+    return clean, twin
+
+
+def moved_by_poison(
+    make: Callable[[Prepared], Scorer], make_random: Callable[..., Prepared]
+) -> float:
+    """Largest change of any score when the held-out products change."""
+    scores = [
+        make(ready).fit(leave_one_out(ready).test.train).score(np.arange(ready.n_users))
+        for ready in poisoned(30, make_random)
+    ]
+    return float(np.abs(scores[0] - scores[1]).max())
+
+
+def test_held_out_products_do_not_move_a_score(
+    honest: Make, make_random: Callable[..., Prepared]
+) -> None:
+    assert moved_by_poison(lambda _: honest(), make_random) == 0
+
+
+def test_a_planted_look_into_the_future_is_caught(make_random: Callable[..., Prepared]) -> None:
+    assert moved_by_poison(lambda ready: Foreseeing(everything=ready), make_random) >= 1
+
+
+# --- order of ids: same-day ties sorted by id give the next product away
+
+
+N_USERS, N_ITEMS = 400, 80
+
+
+def sorted_days(names: np.ndarray) -> Prepared:
+    """Users who buy at random, two days of several products, each day sorted by first id.
+
+    `names` are the ids; the order of events is always that of the original ids.
+    """
+    rng = np.random.default_rng(5)
+    words = np.array([f"word{n}" for n in range(12)])
+    items = pd.DataFrame(
+        {
+            "item_id": names,
+            "title": [" ".join(rng.choice(words, 3, replace=False)) for _ in range(N_ITEMS)],
+        }
+    )
+    rows = []
+    for user in range(N_USERS):
+        days = rng.choice(N_ITEMS, (2, 5), replace=False)
+        history = np.sort(days, axis=1).ravel()
+        rows += [(f"u{user:03d}", names[item], place) for place, item in enumerate(history)]
+    events = pd.DataFrame(rows, columns=["user_id", "item_id", "position"])
+    return prepare(Marketplace("sorted days", events, items))
+
+
+def gain_from_id_order(make: Make) -> float:
+    """Hit rate with ids in the order of the ties, less that with ids dealt anew."""
+    ordered = np.array([f"i{item:02d}" for item in range(N_ITEMS)], dtype=object)
+    dealt = np.random.default_rng(6).permutation(ordered)
+    raw, blind = (
+        hit_rate(make(), leave_one_out(sorted_days(names)).test) for names in (ordered, dealt)
+    )
+    return raw - blind
+
+
+def test_the_data_of_the_probe_have_the_artefact() -> None:
+    ready = sorted_days(np.array([f"i{item:02d}" for item in range(N_ITEMS)], dtype=object))
+    last = np.searchsorted(ready.user, np.arange(ready.n_users), side="right") - 1
+    assert (ready.item[last] > ready.item[last - 1]).all()
+
+
+def test_ids_dealt_anew_do_not_change_what_is_found(honest: Make) -> None:
+    # ties and random scores move some lists; four deviations of a difference of two rates
+    assert abs(gain_from_id_order(honest)) < 4 * np.sqrt(2 * 0.14 * 0.86 / N_USERS)
+
+
+def test_a_planted_preference_for_the_next_id_is_caught(fresh_cache: Path) -> None:
+    assert gain_from_id_order(IdOrder) > 0.2
