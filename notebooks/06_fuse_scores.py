@@ -31,6 +31,7 @@ n_trials = 66
 k = 10
 
 # %% tags=["hide-input"]
+import pandas as pd
 from IPython.display import Markdown, display
 
 from reclib.data import leave_one_out, load, prepare
@@ -111,10 +112,10 @@ display(
 fused = fusions(
     scorers, collaborative, fold, n_trials=n_trials, normalise=normalise, k=k
 )
-{
-    name: {part: round(w, 3) for part, w in model.weights.items()}
-    for name, model in fused.items()
-}
+weights = pd.DataFrame({name: model.weights for name, model in fused.items()}).T
+weights.style.format(precision=2, na_rep="–").set_table_attributes(
+    'class="results"'
+)
 
 # %%
 outcomes = evaluate({**parts, **fused}, fold, k=k, pairs=pairs, rng=seed)

@@ -130,6 +130,28 @@ def test_an_interrupted_run_goes_on_where_it_stopped(
     assert found.seconds == 4.0
 
 
+@pytest.mark.parametrize("damage", ["no record", "half a record", "half the vectors"])
+def test_a_broken_file_of_vectors_is_made_again(
+    fresh_cache: Path, monkeypatch: pytest.MonkeyPatch, damage: str
+) -> None:
+    def vectors(self: object, texts: np.ndarray, *_: object) -> tuple[np.ndarray, float]:
+        return np.array([[len(text)] * 40 for text in texts], np.float32), 1.0
+
+    monkeypatch.setattr(encoder._LazyModel, "encode", vectors)
+    before = encode(["a", "bb"], device="cpu", progress=False)
+    [record] = (fresh_cache / "embeddings").glob("*.json")
+    if damage == "no record":
+        record.unlink()
+    elif damage == "half a record":
+        record.write_bytes(record.read_bytes()[:9])
+    else:
+        file = record.with_suffix(".npy")
+        file.write_bytes(file.read_bytes()[:150])
+    again = encode(["a", "bb"], device="cpu", progress=False)
+    assert again.vectors[:, 0].tolist() == [1, 2]
+    assert again.texts == before.texts == 2
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

@@ -37,6 +37,7 @@ def with_expected_outputs(source: Path) -> nbformat.NotebookNode:
     expected = PRINTED.get(source.stem, [])
     assert len(marked) == len(expected), f"{source.stem} marks {len(marked)} cells"
     for cell, text in zip(marked, expected, strict=True):
+        cell.execution_count = 1  # nbval takes a cell without one for a cell that was not run
         cell.outputs = [nbformat.v4.new_output("stream", name="stdout", text=text)]
     return notebook
 

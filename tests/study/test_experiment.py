@@ -9,7 +9,13 @@ import pytest
 
 from reclib.data import Marketplace, Split, Truth, leave_one_out, prepare
 from reclib.data.simulate import simulate
-from reclib.evaluation import evaluate, pair_counts, ranking_metrics, sample_pairs
+from reclib.evaluation import (
+    best_threshold,
+    evaluate,
+    pair_counts,
+    ranking_metrics,
+    sample_pairs,
+)
 from reclib.models import Collaborative, Content, Fusion, Scorer
 from reclib.study import results
 from reclib.study.experiment import (
@@ -187,6 +193,17 @@ def test_the_profile_is_the_better_one_on_validation(
     }
     assert choose_profile(scorers, fold, pairs=pairs, k=10) == max(ndcg, key=ndcg.get)
     assert experiment.profile == max(ndcg, key=ndcg.get)
+
+
+def test_thresholds_are_chosen_on_validation_pairs(
+    shop: Shop, experiment: Experiment, fresh_cache: Path
+) -> None:
+    fold = shop.split.validation
+    pairs = sample_pairs(fold, negatives=2, rng=3)
+    names = ("popular", "content", "collaborative")
+    chosen = {name: single_scorers()[name] for name in names}
+    for name, outcome in evaluate(chosen, fold, pairs=pairs, progress=False).items():
+        assert experiment.thresholds[name] == best_threshold(outcome.pair_scores)
 
 
 def test_values_are_those_of_a_model_fitted_by_hand(
