@@ -13,7 +13,7 @@ from rich.table import Table
 
 from reclib.data.sources import SIZES, SOURCES
 from reclib.errors import ReclibError
-from reclib.study import doctor, results
+from reclib.study import doctor, readme, results
 from reclib.study.parameters import all_declared, load_parameters, parameter_file
 
 EXAMPLES = """examples:
@@ -60,6 +60,7 @@ def _reference(options: argparse.Namespace) -> int:
     if not options.no_run:
         _run_notebooks(options)
     target = results.record(options.data, options.size, allow_dirty=options.allow_dirty)
+    readme.update_readme()
     print(f"Recorded: {target}")
     return 0
 

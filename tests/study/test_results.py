@@ -9,7 +9,7 @@ import pytest
 
 from reclib import paths
 from reclib.errors import ReclibError
-from reclib.study import cli, results
+from reclib.study import cli, readme, results
 
 COLUMNS = [*results.KEY, "value", "low", "high", "users", "seeds"]
 
@@ -140,6 +140,8 @@ def finished(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Make a finished run of committed code."""
     monkeypatch.setattr(paths, "RUNS", tmp_path / "runs")
     monkeypatch.setattr(paths, "REFERENCE", tmp_path / "reference")
+    monkeypatch.setattr(paths, "ROOT", tmp_path)
+    (tmp_path / "README.md").write_text(f"{readme.BEGIN}\n{readme.END}", encoding="utf-8")
     folder = results.run_folder("simulated", "smoke")
     results.write_results(metrics_table(), costs_table(), folder)
     (folder / "headline.svg").write_text("<svg/>")
@@ -181,6 +183,7 @@ def test_only_committed_unchanged_results_are_recorded(
         assert "--allow-dirty" in capsys.readouterr().err
     assert not paths.REFERENCE.exists()
     assert cli.main(["reference", "--no-run", "--allow-dirty"]) == 0
+    assert "| data |" in (paths.ROOT / "README.md").read_text(encoding="utf-8")
     (finished / "costs.csv").write_text("model,step,seconds,peak_mb\nrandom,fit,1,1\n")
     with pytest.raises(ReclibError, match=r"costs\.csv is not as its run left it"):
         results.record("simulated", "smoke", allow_dirty=True)

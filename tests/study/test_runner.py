@@ -49,8 +49,9 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """Lay out a project with two notebooks and run it once, for every test of this module."""
     root = tmp_path_factory.mktemp("project")
     with pytest.MonkeyPatch.context() as patch:
-        for name in ("NOTEBOOKS", "PARAMS", "EXECUTED", "RUNS", "REFERENCE", "CACHE"):
+        for name in ("NOTEBOOKS", "PARAMS", "EXECUTED", "RUNS", "REFERENCE"):
             patch.setattr(paths, name, root / getattr(paths, name).relative_to(paths.ROOT))
+        patch.setattr(paths, "CACHE", root / "cache")
         patch.setattr(paths, "ROOT", root)
         patch.setattr(cache, "PACKAGE", root / "reclib")
         patch.setattr(doctor, "machine", lambda: MACHINE)
