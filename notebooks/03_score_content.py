@@ -65,9 +65,8 @@ print((y @ x).round(2))
 # %%
 split = leave_one_out(prepare(marketplace))
 fold = split.validation
-content = Content(decay=decay, history=history, price_weight=price_weight).fit(
-    fold.train
-)
+content = Content(decay=decay, history=history, price_weight=price_weight)
+content.fit(fold.train, rng=seed)
 
 # %% tags=["hide-input"]
 user = int(np.bincount(fold.train.user).argmax())

@@ -53,7 +53,9 @@ display(Markdown(tables.origin_note(marketplace)))
 # %%
 split = leave_one_out(prepare(marketplace))
 fold = split.validation
-language = Language(encoder=encoder, decay=decay, history=history).fit(fold.train)
+language = Language(encoder=encoder, decay=decay, history=history).fit(
+    fold.train, rng=seed
+)
 
 # %% tags=["hide-input"]
 made = language.embeddings

@@ -67,7 +67,7 @@ scorers = single_scorers(
     decay=decay, history=history, price_weight=price_weight, encoder=encoder
 )
 pairs = sample_pairs(fold, rng=seed)
-collaborative = choose_profile(scorers, fold, pairs=pairs, k=k)
+collaborative = choose_profile(scorers, fold, pairs=pairs, k=k, rng=seed)
 parts = {
     "content": scorers["content"],
     "collaborative": scorers[collaborative],
@@ -81,7 +81,9 @@ parts = {
 # only adds them up anew.
 
 # %%
-trials = choose_weights(parts, fold, n_trials=n_trials, normalise=normalise, k=k)
+trials = choose_weights(
+    parts, fold, n_trials=n_trials, normalise=normalise, k=k, rng=seed
+)
 trials.head().style.format(precision=4).hide().set_table_attributes(
     'class="results"'
 )
@@ -110,7 +112,13 @@ display(
 
 # %%
 fused = fusions(
-    scorers, collaborative, fold, n_trials=n_trials, normalise=normalise, k=k
+    scorers,
+    collaborative,
+    fold,
+    n_trials=n_trials,
+    normalise=normalise,
+    k=k,
+    rng=seed,
 )
 weights = pd.DataFrame({name: model.weights for name, model in fused.items()}).T
 weights.style.format(precision=2, na_rep="–").set_table_attributes(

@@ -6,9 +6,7 @@ unchanged, so any notebook runs alone, in any order, and no stale value survives
 
 import hashlib
 import os
-import pickle
 import tempfile
-import zlib
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -87,7 +85,7 @@ def read(path: Path) -> Any:
         return joblib.load(path)
     except FileNotFoundError:
         return None
-    except (EOFError, OSError, ValueError, pickle.UnpicklingError, zlib.error):
+    except Exception:  # a damaged pickle may raise anything; the result is computed anew
         path.unlink(missing_ok=True)
         return None
 

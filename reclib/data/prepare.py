@@ -17,7 +17,7 @@ from reclib.errors import ReclibError, unknown
 
 EVENT_WEIGHTS: Mapping[str, float] = {"click": 1.0, "cart": 2.0, "purchase": 3.0}
 TEXTS = ("title", "categories", "brand", "description")
-_MARKUP = re.compile(r"<[^<>]{1,200}>")
+_MARKUP = re.compile(r"<[/!]?[A-Za-z][^<>]{0,200}>")  # a tag, not "3 < 5 and 7 > 2"
 _SPACE = re.compile(r"\s+")
 
 
@@ -90,6 +90,8 @@ class Prepared:
 
         So the newest product has age 0, and so has what the user does with it later.
         """
+        if self.n_events == 0:
+            return np.zeros(0, np.int64)
         met = np.cumsum(self.new)
         last = np.searchsorted(self.user, np.arange(self.n_users), side="right") - 1
         age: NDArray[np.int64] = met[last][self.user] - met
@@ -143,7 +145,7 @@ def prepare(
     Raises
     ------
     ReclibError
-        If an event has no weight, or if no user is left.
+        If an event has no weight above 0, or if no user is left.
     """
     events = marketplace.interactions.sort_values(["user_id", "position"], kind="stable")
     events = events[[c for c in ("user_id", "item_id", "event") if c in events]]
@@ -194,6 +196,9 @@ def clean_text(text: str) -> str:
 
 def _weights(events: pd.DataFrame, event_weights: Mapping[str, float]) -> NDArray[np.float32]:
     """R_ui of every row."""
+    for event, weight in event_weights.items():
+        if not (np.isfinite(weight) and weight > 0):
+            raise ReclibError(f"weight of event {event!r} is {weight}; allowed is a number above 0")
     if "event" not in events:
         return np.ones(len(events), np.float32)
     weights = events["event"].map(dict(event_weights))

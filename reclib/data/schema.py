@@ -112,6 +112,12 @@ def validated(frame: pd.DataFrame, model: type[pa.DataFrameModel], where: str) -
     """
     if frame.empty:
         raise ReclibError(f"{where}: the table is empty; it needs at least one row")
+    if "position" in frame and pd.api.types.is_float_dtype(frame["position"]):
+        # coercion would cut a fraction off without a word
+        cut = frame["position"].dropna() % 1 != 0
+        if cut.any():
+            value = frame["position"].dropna()[cut].iloc[0]
+            raise ReclibError(f"{where}: column 'position' expects whole numbers, found {value}")
     try:
         checked: pd.DataFrame = model.validate(frame, lazy=True)
     except pa.errors.SchemaErrors as error:

@@ -1,5 +1,6 @@
 """Where a marketplace comes from: the simulator, a public set, or a folder of yours."""
 
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import pandas as pd
 import pandera.pandas as pa
 
 from reclib import paths
+from reclib.data.prepare import TEXTS
 from reclib.data.schema import Interactions, Items, Marketplace, Reviews, validated
 from reclib.data.simulate import simulate
 from reclib.errors import ReclibError, unknown
@@ -48,15 +50,10 @@ def load(name_or_path: str | Path, *, size: str = "smoke", seed: int = 0) -> Mar
     ReclibError
         Unknown name or size; a missing file or column; a value that breaks the schema.
     """
-    if size not in SIZES:
-        raise unknown("size", size, SIZES)
-    if str(name_or_path) == "simulated":
+    check_size(str(name_or_path), size)
+    folder = find_folder(str(name_or_path))
+    if folder is None:
         return simulate(size, seed=seed)
-    if size == "paper":
-        raise ReclibError(
-            f"size 'paper' is for simulated data only; {name_or_path!s} has smoke, small and full"
-        )
-    folder = _folder(name_or_path)
     name = str(name_or_path) if str(name_or_path) in SOURCES else folder.name
     interactions = _interactions(_read(folder, "interactions"), str(folder / "interactions"))
     items = _table(folder, "items", Items)
@@ -67,23 +64,37 @@ def load(name_or_path: str | Path, *, size: str = "smoke", seed: int = 0) -> Mar
     return everything if size == "full" else _sample(everything, SAMPLED_USERS[size], seed)
 
 
-def _folder(name_or_path: str | Path) -> Path:
-    """Find the folder of a public set or of the user's own tables."""
-    name = str(name_or_path)
-    own = Path(name).expanduser()
-    if name not in SOURCES:
-        if own.is_dir():
-            return own.resolve()
-        if own.is_file():
-            raise ReclibError(f"{name} is a file; give the folder that holds the tables")
-        raise unknown("data set", name, [*SOURCES, "or the path of a folder with tables"])
-    folder = paths.data_dir() / name
-    if not folder.is_dir():
+def check_size(data: str, size: str) -> None:
+    """Refuse a size that `data` does not come in."""
+    allowed = [name for name in SIZES if name != ("full" if data == "simulated" else "paper")]
+    if size not in allowed:
+        raise ReclibError(f"{unknown('size', size, allowed)} for data {data}")
+
+
+def find_folder(data: str) -> Path | None:
+    """Find the folder of a public set or of the user's own tables; None for simulated data.
+
+    Raises
+    ------
+    ReclibError
+        If there is no such folder.
+    """
+    if data == "simulated":
+        return None
+    if data in SOURCES:
+        folder = paths.data_dir() / data
+        if folder.is_dir():
+            return folder
         raise ReclibError(
-            f"data set {name!r} is not in {paths.data_dir()}; set RECLIB_DATA to the folder "
+            f"data set {data!r} is not in {paths.data_dir()}; set RECLIB_DATA to the folder "
             "that holds it (data/README.md says where it comes from), or use data 'simulated'"
         )
-    return folder
+    own = Path(data).expanduser()
+    if own.is_file():
+        raise ReclibError(f"{data} is a file; give the folder that holds the tables")
+    if not own.is_dir():
+        raise unknown("data set", data, [*SOURCES, "or the path of a folder with tables"])
+    return own.resolve()
 
 
 def _read(folder: Path, table: str) -> pd.DataFrame | None:
@@ -96,7 +107,7 @@ def _read(folder: Path, table: str) -> pd.DataFrame | None:
         names = " and ".join(file.name for file in found)
         raise ReclibError(f"{folder}: {names} are both there; keep one of them")
     file = found[0]
-    texts = ("user_id", "item_id", "title", "description", "categories", "brand", "text")
+    texts = ("user_id", "item_id", "query", *TEXTS, "summary", "text")
     try:
         if file.suffix == ".parquet":
             return pd.read_parquet(file)
@@ -138,7 +149,9 @@ def _with_utc(frame: pd.DataFrame, where: str) -> pd.DataFrame:
     try:
         if pd.api.types.is_numeric_dtype(column):
             return frame.assign(timestamp=pd.to_datetime(column, unit="s", utc=True))
-        return frame.assign(timestamp=pd.to_datetime(column, utc=True))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # of a mixed format; errors do raise
+            return frame.assign(timestamp=pd.to_datetime(column, utc=True))
     except (ValueError, OverflowError) as error:
         raise ReclibError(f"{where}: column 'timestamp' cannot be read ({error})") from error
 

@@ -99,16 +99,18 @@ def sample_pairs(
     free = np.count_nonzero(chance) - np.diff(known.indptr).max(initial=0)
     if not 1 <= negatives <= free:
         raise ReclibError(f"negatives is {negatives}; allowed is 1 to {free} with this data")
-    taken = _keys(known)
+    taken = np.append(np.sort(_keys(known)), -1)  # the sentinel stands behind the last key
+    upto = np.cumsum(chance) / chance.sum()
     generator = np.random.default_rng(rng)
     drawn = np.empty((len(positive.row), negatives), np.int64)
-    redo = np.arange(len(drawn))
-    while len(redo):  # draw whole rows again until each is free of known and repeated items
-        drawn[redo] = generator.choice(n_items, (len(redo), negatives), p=chance / chance.sum())
-        key = positive.row[redo, None].astype(np.int64) * n_items + drawn[redo]
-        ordered = np.sort(drawn[redo], axis=1)
-        repeated = (ordered[:, 1:] == ordered[:, :-1]).any(axis=1)
-        redo = redo[np.isin(key, taken).any(axis=1) | repeated]
+    for column in range(negatives):
+        redo = np.arange(len(drawn))
+        while len(redo):  # one product after the other, again where it is known or repeated
+            new = np.searchsorted(upto, generator.random(len(redo)), side="right")
+            drawn[redo, column] = new
+            key = positive.row[redo].astype(np.int64) * n_items + new
+            repeated = (drawn[redo, :column] == new[:, None]).any(axis=1)
+            redo = redo[(taken[np.searchsorted(taken[:-1], key)] == key) | repeated]
     item = np.column_stack([positive.col.astype(np.int64), drawn])
     return Pairs(positive.row.astype(np.int64), item)
 
@@ -180,7 +182,7 @@ def _evaluate(
 ) -> dict[str, Outcome]:
     train = fold.train
     for scorer in scorers.values():
-        if scorer.prepared is not train:
+        if not scorer.fitted_on(train, rng):
             scorer.fit(train, rng=rng)
     tops: dict[str, list[Indices]] = {name: [] for name in scorers}
     shares: dict[str, list[Scores]] = {name: [] for name in scorers}

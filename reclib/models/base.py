@@ -30,6 +30,7 @@ class Scorer(ABC):
     name: ClassVar[str]
     prepared: Prepared | None = None
     _seconds: float = 0.0
+    _rng: int | None = None
 
     def fit(self, prepared: Prepared, *, rng: int = 0) -> Self:
         """Learn from training data.
@@ -56,8 +57,12 @@ class Scorer(ABC):
         started = time.perf_counter()
         self._fit(prepared, rng)
         self._seconds = time.perf_counter() - started
-        self.prepared = prepared
+        self.prepared, self._rng = prepared, rng
         return self
+
+    def fitted_on(self, prepared: Prepared, rng: int = 0) -> bool:
+        """Whether the last fit was on these very data with this seed."""
+        return self.prepared is prepared and self._rng == rng
 
     @property
     def costs(self) -> dict[str, float]:
@@ -128,9 +133,12 @@ class Scorer(ABC):
         prepared = self._fitted()
         if batch_size < 1:
             raise ReclibError(f"batch_size is {batch_size}; allowed is 1 or more")
-        index = prepared.user_ids.get_indexer(pd.Index(users, dtype=object))
+        if isinstance(users, str):
+            raise ReclibError(f"users is the text {users!r}; give a list of user ids")
+        asked = pd.Index(list(users), dtype=object)
+        index = prepared.user_ids.get_indexer(asked)
         if (index < 0).any():
-            stranger = users[int(np.argmin(index))]
+            stranger = asked[int(np.argmin(index))]
             raise ReclibError(f"user {stranger!r} is not in the data of {prepared.name!r}")
         frames = []
         for start in tqdm(range(0, len(index), batch_size), disable=not progress):
@@ -199,7 +207,7 @@ def top_k(scores: Scores, k: int) -> tuple[Indices, Scores]:
     Parameters
     ----------
     scores
-        Shape (n_rows, n_columns); NaN is never chosen.
+        Shape (n_rows, n_columns); NaN, and −∞, is never chosen.
     k
         Length of a list, at least 1.
 
@@ -224,7 +232,9 @@ def top_k(scores: Scores, k: int) -> tuple[Indices, Scores]:
     if k < 1:
         raise ReclibError(f"k is {k}; allowed is 1 or more")
     n_rows, n_columns = scores.shape
-    ranked = torch.from_numpy(scores).nan_to_num(-np.inf, posinf=np.inf, neginf=-np.inf)
+    ranked = torch.from_numpy(np.ascontiguousarray(scores)).nan_to_num(
+        -np.inf, posinf=np.inf, neginf=-np.inf
+    )
     # one more than asked for tells whether a tie crosses the end of the list
     width = min(k + 1, n_columns)
     best, order = ranked.topk(width, dim=1)

@@ -104,7 +104,8 @@ def encode(
     precision = "bfloat16" if computes_bfloat16(chosen) else "float32"
     key = joblib.hash((list(texts), encoder, max_length, precision, source_hash(CODE)))
     file = paths.CACHE / "embeddings" / f"{key}.npy"
-    if not file.exists():
+    kept = _read(file)
+    if kept is None:
         distinct, where = np.unique(np.asarray(texts, dtype=object), return_inverse=True)
         order = np.argsort([-len(text) for text in distinct], kind="stable")
         parts = [distinct[order[start : start + PART]] for start in range(0, len(order), PART)]
@@ -120,7 +121,7 @@ def encode(
         ]
         place = np.argsort(order)
         matrix = np.concatenate([vectors for vectors, _ in done])[place[where]]
-        record = {
+        record: dict[str, Any] = {
             "texts": len(distinct),
             "seconds": sum(seconds for _, seconds in done),
             "device": chosen,
@@ -128,8 +129,17 @@ def encode(
         }
         atomic_write(file.with_suffix(".json"), lambda there: there.write_text(json.dumps(record)))
         atomic_write(file, lambda there: np.save(there, matrix))
-    embeddings: NDArray[np.float32] = np.load(file, mmap_mode="r")
-    return Embeddings(embeddings, **json.loads(file.with_suffix(".json").read_text()))
+        kept = Embeddings(np.load(file, mmap_mode="r"), **record)
+    return kept
+
+
+def _read(file: Path) -> Embeddings | None:
+    """Open kept vectors; None where there are none, or none that can be read."""
+    try:
+        record = json.loads(file.with_suffix(".json").read_text())
+        return Embeddings(np.load(file, mmap_mode="r"), **record)
+    except (OSError, ValueError, TypeError, EOFError):
+        return None
 
 
 def choose_device(device: str | None = None) -> str:

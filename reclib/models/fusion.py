@@ -80,6 +80,12 @@ class Fusion(Scorer):
         ]
         return weighted_sum(scaled, weights)
 
+    def fitted_on(self, prepared: Prepared, rng: int = 0) -> bool:
+        """Whether the fusion and all its parts were last fitted on these very data."""
+        return super().fitted_on(prepared, rng) and all(
+            part.fitted_on(prepared, rng) for part in self.parts.values()
+        )
+
     @property
     def costs(self) -> dict[str, float]:
         """Seconds of each step, summed over the parts."""
@@ -91,11 +97,16 @@ class Fusion(Scorer):
 
     def _fit(self, prepared: Prepared, rng: int) -> None:
         for part in self.parts.values():
-            if part.prepared is not prepared:  # parts may be shared between fusions
+            if not part.fitted_on(prepared, rng):  # parts may be shared between fusions
                 part.fit(prepared, rng=rng)
         self._seen = prepared.matrix
 
     def _score(self, users: Indices, items: Indices | slice) -> Scores:
+        for name, part in self.parts.items():
+            if part.prepared is not self.prepared:
+                raise ReclibError(
+                    f"part {name!r} was fitted on other data since; fit the fusion again"
+                )
         # the scale comes from the whole catalogue, so that a product's score does not
         # depend on which others are asked for
         parts = [part.score(users) for part in self.parts.values()]
@@ -133,7 +144,7 @@ def normalised(scores: Scores, seen: NDArray[np.bool_], how: str = "minmax") -> 
     -------
     ndarray
         float32, same shape; seen products are on the candidates' scale and may lie outside
-        its range. A user whose candidates all tie gets 0 for every one of them.
+        its range. Where all candidates of a user tie, ``minmax`` and ``zscore`` give 0.
     """
     if how not in NORMALISERS:
         raise unknown("normaliser", how, NORMALISERS)

@@ -87,10 +87,12 @@ def single_scorers(
     }
 
 
-def choose_profile(scorers: Mapping[str, Scorer], fold: Fold, *, pairs: Pairs, k: int) -> str:
+def choose_profile(
+    scorers: Mapping[str, Scorer], fold: Fold, *, pairs: Pairs, k: int, rng: int = 0
+) -> str:
     """Name the collaborative scorer whose profile does better on validation (Eq. 5)."""
     names = [name for name in scorers if name.startswith("collaborative")]
-    outcomes = evaluate({name: scorers[name] for name in names}, fold, k=k, pairs=pairs)
+    outcomes = evaluate({name: scorers[name] for name in names}, fold, k=k, pairs=pairs, rng=rng)
     ndcg = {
         name: float(np.nanmean(ranking_metrics(outcome.top, fold.relevant)[f"ndcg@{k}"]))
         for name, outcome in outcomes.items()
@@ -106,6 +108,7 @@ def fusions(
     n_trials: int,
     normalise: str,
     k: int,
+    rng: int = 0,
 ) -> dict[str, Fusion]:
     """Tune both models of Table II with the same number of trials (Eq. 7).
 
@@ -117,7 +120,7 @@ def fusions(
         Which of them is the CF part, from `choose_profile`.
     fold
         The validation fold.
-    n_trials, normalise, k
+    n_trials, normalise, k, rng
         As in `reclib.evaluation.choose_weights`.
 
     Returns
@@ -129,7 +132,7 @@ def fusions(
     models = {TRADITIONAL: parts, LLM: parts | {"language": scorers["language"]}}
     fused = {}
     for name, chosen in models.items():
-        trials = choose_weights(chosen, fold, n_trials=n_trials, normalise=normalise, k=k)
+        trials = choose_weights(chosen, fold, n_trials=n_trials, normalise=normalise, k=k, rng=rng)
         weights = {part: float(trials[part].iloc[0]) for part in chosen}
         fused[name] = Fusion(chosen, weights, normalise=normalise, name=name)
     return fused
@@ -176,8 +179,10 @@ def run_experiment(
     """
     validation_pairs = sample_pairs(split.validation, negatives=negatives, rng=seed)
     test_pairs = sample_pairs(split.test, negatives=negatives, rng=seed + 1)
-    chosen = choose_profile(scorers, split.validation, pairs=validation_pairs, k=k)
-    fused = fusions(scorers, chosen, split.validation, n_trials=n_trials, normalise=normalise, k=k)
+    chosen = choose_profile(scorers, split.validation, pairs=validation_pairs, k=k, rng=seed)
+    fused = fusions(
+        scorers, chosen, split.validation, n_trials=n_trials, normalise=normalise, k=k, rng=seed
+    )
     models: dict[str, Scorer] = {**scorers, **fused}
     before = evaluate(models, split.validation, k=k, pairs=validation_pairs, rng=seed)
     outcomes = evaluate(models, split.test, k=k, pairs=test_pairs, rng=seed)

@@ -170,7 +170,9 @@ def precision_recall_plot(
         steady = recall > 0.02
         ax.plot(recall[steady], precision[steady], color=colour, label=model, linewidth=1.8)
         yes = scores >= thresholds[model]
-        ax.plot(yes[:, 0].mean(), yes[:, 0].sum() / yes.sum(), "o", color=colour, markersize=6)
+        ax.plot(
+            yes[:, 0].mean(), yes[:, 0].sum() / max(yes.sum(), 1), "o", color=colour, markersize=6
+        )
     ax.axhline(1 / scores.shape[1], color=GREY, linewidth=1, linestyle="--")
     ax.annotate("always yes", (0.02, 1 / scores.shape[1]), xytext=(0, 4),
                 textcoords="offset points", color=GREY, fontsize=9)  # fmt: skip

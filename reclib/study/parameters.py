@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from reclib import paths
-from reclib.data.sources import SIZES, SOURCES
+from reclib.data.sources import SOURCES, check_size, find_folder
 from reclib.errors import ReclibError, unknown
 
 if TYPE_CHECKING:
@@ -110,30 +110,11 @@ def data_name(data: str) -> str:
     return f"own-{safe}" if safe in SOURCES or not safe else safe
 
 
-def data_folder(data: str) -> Path | None:
-    """Return the folder that holds the tables of `data`; None for simulated data."""
-    if data == "simulated":
-        return None
-    return paths.data_dir() / data if data in SOURCES else Path(data).expanduser().resolve()
-
-
 def resolve_data(data: str, size: str) -> str:
     """Check a data set and a size; make a folder absolute, as notebooks run elsewhere."""
-    if size not in SIZES:
-        raise unknown("size", size, SIZES)
-    if size == "paper" and data != "simulated":
-        raise ReclibError("size 'paper' is for simulated data only; take smoke, small or full")
-    folder = data_folder(data)
-    if folder is None or (data in SOURCES and folder.is_dir()):
-        return data
-    if data in SOURCES:
-        raise ReclibError(
-            f"data set {data!r} is not in {paths.data_dir()}; set RECLIB_DATA to the folder that "
-            "holds it (data/README.md says where it comes from), or use data 'simulated'"
-        )
-    if not folder.is_dir():
-        raise unknown("data set", data, [*SOURCES, "or the path of a folder with tables"])
-    return str(folder)
+    check_size(data, size)
+    folder = find_folder(data)
+    return data if data in SOURCES else str(folder)
 
 
 def parameter_file(data: str, size: str) -> Path:

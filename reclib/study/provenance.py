@@ -12,9 +12,9 @@ from typing import Any
 import nbformat
 
 from reclib import cache, paths
-from reclib.data.sources import SUFFIXES
+from reclib.data.sources import SUFFIXES, find_folder
 from reclib.study import doctor, results
-from reclib.study.parameters import data_folder, data_name, declared_parameters, notebooks
+from reclib.study.parameters import data_name, declared_parameters, notebooks
 
 LOCK = "requirements.lock"
 CODE = ("reclib", "notebooks", "params", LOCK)  # what a commit must hold for a run to be repeatable
@@ -39,7 +39,7 @@ class Run:
     @cached_property
     def data_files(self) -> dict[str, str]:
         """Hash of every file of a real data set; nothing for the simulated one."""
-        folder = data_folder(self.parameters["data"])
+        folder = find_folder(self.parameters["data"])
         files = hashes(folder) if folder else {}
         return {name: sha for name, sha in files.items() if name.endswith(SUFFIXES)}
 

@@ -156,7 +156,7 @@ def _places(k: int) -> dict[str, tuple[str, str]]:
 
 
 def _cell(found: pd.DataFrame, model: str, style: str = ".3f") -> str:
-    if model not in found.index:
+    if model not in found.index or np.isnan(found["value"].loc[model]):
         return "not measurable"
     value, low, high = found.loc[[model], ["value", "low", "high"]].to_numpy(float)[0]
     return _with_interval(value, low, high, style)

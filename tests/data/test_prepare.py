@@ -85,6 +85,15 @@ def test_an_event_without_a_weight_is_refused(make_market: Callable[..., Marketp
         prepare(found, event_weights={"click": 1.0})
 
 
+@pytest.mark.parametrize("weight", [0, -1.0, float("nan")])
+def test_an_event_weight_that_is_not_above_0_is_refused(
+    make_market: Callable[..., Marketplace], weight: float
+) -> None:
+    # with a weight of 0, what the user had would not count as seen
+    with pytest.raises(ReclibError, match=f"'click'.*{weight}"):
+        prepare(make_market({"anna": "ABC"}, event="click"), event_weights={"click": weight})
+
+
 def test_new_and_age_by_hand(make_prepared: Callable[..., Prepared]) -> None:
     ready = make_prepared({"anna": "ABACAD", "carl": "DDDCA"})
     assert ready.new.tolist() == [1, 1, 0, 1, 0, 1] + [1, 0, 0, 1, 1]

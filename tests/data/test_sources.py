@@ -113,7 +113,7 @@ def test_an_unknown_size_gets_the_nearest_name(name: str) -> None:
 
 def test_paper_size_is_for_simulated_data_only(shop: Path) -> None:
     for name in ("amazon-beauty", shop):
-        with pytest.raises(ReclibError, match="'paper' is for simulated data only"):
+        with pytest.raises(ReclibError, match="size 'paper'.*Allowed: smoke, small, full for data"):
             load(name, size="paper")
 
 

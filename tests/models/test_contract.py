@@ -362,3 +362,9 @@ def test_stored_training_data_are_not_touched(make: Make, make_random: object) -
 def prepare_again(ready: Prepared) -> str:
     """The fingerprint as of now, not the remembered one."""
     return ready.select(np.ones(ready.n_events, bool)).fingerprint
+
+
+def test_a_bare_text_is_no_list_of_users(tiny: Prepared) -> None:
+    """A single id would otherwise be taken apart letter by letter."""
+    with pytest.raises(ReclibError, match="give a list of user ids"):
+        Popular().fit(tiny).recommend("u001")

@@ -155,7 +155,7 @@ def test_data_and_size_are_checked(project: Path, monkeypatch: pytest.MonkeyPatc
         load_parameters("simulated", "smoky")
     with pytest.raises(ReclibError, match="did you mean 'simulated'"):
         load_parameters("simulate", "smoke")
-    with pytest.raises(ReclibError, match="simulated data only"):
+    with pytest.raises(ReclibError, match="size 'paper'.*Allowed: smoke, small, full for data"):
         load_parameters("amazon-beauty", "paper")
     monkeypatch.setenv("RECLIB_DATA", str(project))
     with pytest.raises(ReclibError, match="set RECLIB_DATA"):

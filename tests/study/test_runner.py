@@ -139,7 +139,7 @@ def test_a_failing_notebook_stops_the_run_and_stays_out_of_the_book(
         (["--set", "divisor=1", "--set", "divisor=2"], "there twice"),
         (["--set", "divisor=[1"], "not YAML"),
         (["--data", "simulatd"], "did you mean 'simulated'"),
-        (["--size", "ful"], "did you mean 'full'"),
+        (["--size", "smal"], "did you mean 'small'"),
         (["--only", "9"], "unknown notebook '9'"),
     ],
 )
