@@ -1,0 +1,48 @@
+"""Seconds for the part of Table II that needs no language model, nothing cached.
+
+Run: ``RECLIB_DATA=… .venv/bin/python benchmarks/without_encoder.py [amazon-beauty]``.
+Loading, cleaning, splitting, the choice of profile and weights on validation, and the test
+of every model up to ``traditional``; first without any text at all, then with TF-IDF.
+"""
+
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from reclib import paths
+from reclib.data import leave_one_out, load, prepare
+from reclib.evaluation import choose_weights, evaluate, sample_pairs
+from reclib.models import Fusion
+from reclib.study.experiment import choose_profile, measure_lists, single_scorers
+
+
+def main(data: str) -> None:
+    """Time both parts on all users of a data set."""
+    with tempfile.TemporaryDirectory() as empty:
+        paths.CACHE = Path(empty)
+        started = time.perf_counter()
+        split = leave_one_out(prepare(load(data, size="full")))
+        scorers = single_scorers()
+        pairs = sample_pairs(split.test, rng=1)
+        textless = ("random", "popular", "collaborative:interactions")
+        chosen = {name: scorers[name] for name in textless}
+        outcomes = evaluate(chosen, split.test, pairs=pairs, progress=False)
+        measure_lists(outcomes, split.test)
+        print(f"{data}: without any text {time.perf_counter() - started:.1f} s")
+
+        before = sample_pairs(split.validation)
+        profile = choose_profile(scorers, split.validation, pairs=before, k=10)
+        parts = {"content": scorers["content"], "collaborative": scorers[profile]}
+        trials = choose_weights(parts, split.validation, progress=False)
+        weights = {part: float(trials[part].iloc[0]) for part in parts}
+        traditional = Fusion(parts, weights, name="traditional")
+        models = {"traditional": traditional, **parts}
+        evaluate(models, split.validation, pairs=before, progress=False)
+        outcomes = evaluate(models, split.test, pairs=pairs, progress=False)
+        measure_lists(outcomes, split.test)
+        print(f"{data}: and with TF-IDF, tuned {time.perf_counter() - started:.1f} s")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1] if len(sys.argv) > 1 else "amazon-beauty")
