@@ -72,14 +72,19 @@ class Number:
         return text(self.point, places), f"[{text(self.low, places)}, {text(self.high, places)}]"
 
     @property
+    def places(self) -> int:
+        """Decimals for three significant digits; a value of 0 takes its interval's."""
+        return decimals(self.point or math.nan) or decimals(self.low, self.high)
+
+    @property
     def value(self) -> str:
         """The value alone."""
-        return self.written(decimals(self.point))[0]
+        return self.written(self.places)[0]
 
     @property
     def interval(self) -> str:
         """The interval alone, with as many decimals as the value."""
-        return self.written(decimals(self.point))[1]
+        return self.written(self.places)[1]
 
     @property
     def users(self) -> str:

@@ -181,6 +181,7 @@ def test_equations_need_no_script_and_unknown_commands_stop_the_build(book: Path
         (Number(-0.00123, -0.0030, 0.0005, 5), "−0.00123 [−0.00300, 0.00050]"),
         (Number(1.0, float("nan"), float("nan"), 5), "1.000"),
         (Number(0.0, 0.0, 0.0, 5), "0 [0, 0]"),
+        (Number(0.0, -0.0063, 0.0067, 5), "0.00000 [−0.00630, 0.00670]"),
         (Number(12345.6, 12000.0, 13000.0, 5), "12,346 [12,000, 13,000]"),
         (Number(float("nan"), 0.0, 1.0, 5), "not measurable"),
     ],
