@@ -244,14 +244,19 @@ def measure_lists(
     -------
     pandas.DataFrame
         Columns protocol, variant, model, metric, value, low, high, users, seeds. `users`
-        counts those with a value: a list of one product, say, has no diversity.
+        counts those with a value: a list of one product, say, has no diversity, and no
+        list has one in a shop without brands and categories.
     """
-    features = diversity_features(fold.train.items)
+    items = fold.train.items
+    described = (items[["brand", "categories"]] != "").any(axis=None)
+    features = diversity_features(items) if described else None
     columns: dict[tuple[str, str], Floats] = {}
     for model, outcome in outcomes.items():
         k = outcome.top.shape[1]
         found = ranking_metrics(outcome.top, fold.relevant)
-        found[f"ild@{k}"] = intra_list_diversity(outcome.top, features)
+        found[f"ild@{k}"] = np.full(fold.train.n_users, np.nan)
+        if features is not None:  # else diversity is not measurable
+            found[f"ild@{k}"] = intra_list_diversity(outcome.top, features)
         if truth is not None:
             found[f"ctr@{k}"] = expected_ctr(outcome.top, fold.train, truth)
         columns |= {(model, metric): values for metric, values in found.items()}

@@ -1,6 +1,6 @@
 """The experiment end to end on a small simulated marketplace, with a made-up encoder."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -163,6 +163,21 @@ def test_without_truth_nobody_measures_clicks(shop: Shop, made_up_encoder: None)
     for truth, expected in ((None, False), (shop.truth, True)):
         found = measure_lists(outcomes, shop.split.test, truth=truth, n_resamples=20)
         assert found["metric"].eq("ctr@10").any() == expected
+
+
+def test_a_shop_without_brands_and_categories_has_no_diversity(
+    shop: Shop, made_up_encoder: None, fresh_cache: Path
+) -> None:
+    """Your own tables need only titles; what cannot be measured is left empty, not made up."""
+    folds = []
+    for fold in (shop.split.validation, shop.split.test):
+        bare = fold.train.items.assign(brand="", categories="")
+        folds.append(replace(fold, train=replace(fold.train, items=bare)))
+    metrics = run_experiment(Split(*folds), single_scorers(), **OPTIONS).metrics
+    diversity = metrics[metrics["metric"] == "ild@10"]
+    assert diversity[["value", "low", "high"]].isna().all(axis=None)
+    assert (diversity["users"] == 0).all()
+    assert metrics.loc[metrics["metric"] == "ndcg@10", "value"].notna().all()
 
 
 def test_weights_are_on_the_simplex_and_traditional_reads_no_language(
