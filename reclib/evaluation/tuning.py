@@ -95,7 +95,7 @@ def _ndcg(
         seen = train.matrix[users].toarray() > 0
         scaled = [normalised(part.score(users), seen, normalise) for part in parts.values()]
         for scores in scaled:
-            scores[seen] = np.nan
+            scores[seen] = -np.inf  # never before a target, and cheaper to add up than NaN
         relevant = fold.relevant[users].tocoo()
         best = ideal[np.minimum(np.bincount(relevant.row, minlength=len(users)), k)]
         gains = np.append(gain, 0.0)
