@@ -5,6 +5,7 @@ that was built to cheat does not.
 """
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -14,18 +15,14 @@ import scipy.sparse as sp
 
 from reclib.data import Fold, Marketplace, Prepared, leave_one_out, prepare
 from reclib.evaluation import evaluate, ranking_metrics
-from reclib.models import Collaborative, Content, Fusion, Language, Popular, Random, Scorer
+from reclib.models import Collaborative, Content, Fusion, Language, Popular, Scorer
 from reclib.models.base import Indices, Scores
+from reclib.study.experiment import single_scorers
 
 K = 10
 Make = Callable[[], Scorer]
 HONEST: dict[str, Make] = {
-    "random": Random,
-    "popular": Popular,
-    "content": Content,
-    "collaborative": Collaborative,
-    "collaborative:interactions": lambda: Collaborative(profile="interactions"),
-    "language": Language,
+    **{name: partial(lambda name: single_scorers()[name], name) for name in single_scorers()},
     "fusion": lambda: Fusion(
         {"content": Content(), "collaborative": Collaborative(), "language": Language()},
         {"content": 1, "collaborative": 1, "language": 1},

@@ -2,6 +2,7 @@
 
 import tracemalloc
 from collections.abc import Callable, Iterator
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -12,16 +13,12 @@ from reclib import models
 from reclib.data import Prepared
 from reclib.errors import ReclibError
 from reclib.models import Collaborative, Content, Fusion, Language, Popular, Random, Scorer
+from reclib.study.experiment import single_scorers
 
 Make = Callable[[], Scorer]
 
 SCORERS: dict[str, Make] = {
-    "random": Random,
-    "popular": Popular,
-    "content": Content,
-    "collaborative": Collaborative,
-    "collaborative:interactions": lambda: Collaborative(profile="interactions"),
-    "language": Language,
+    **{name: partial(lambda name: single_scorers()[name], name) for name in single_scorers()},
     "fusion": lambda: Fusion(
         {"content": Content(), "collaborative": Collaborative(), "language": Language()},
         {"content": 2, "collaborative": 1, "language": 1},
