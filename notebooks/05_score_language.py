@@ -48,7 +48,9 @@ display(Markdown(tables.origin_note(marketplace)))
 #
 # $\mathbf{h}_i$ is the encoder's mean-pooled vector of the product's text, less the mean of
 # the catalogue; $\mathbf{h}_u$ is the recency-weighted mean over the user's history. The
-# encoder is frozen: it has never seen this shop.
+# encoder is frozen: nothing in it was fitted to this shop. (The default encoder's own
+# training list names questions and answers from Amazon, so that kind of text is not new to
+# it.)
 
 # %%
 split = leave_one_out(prepare(marketplace))
