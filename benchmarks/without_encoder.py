@@ -12,9 +12,13 @@ from pathlib import Path
 
 from reclib import paths
 from reclib.data import leave_one_out, load, prepare
-from reclib.evaluation import choose_weights, evaluate, sample_pairs
-from reclib.models import Fusion
-from reclib.study.experiment import choose_profile, measure_lists, single_scorers
+from reclib.evaluation import evaluate, sample_pairs
+from reclib.study.experiment import (
+    choose_profile,
+    measure_lists,
+    single_scorers,
+    tuned_fusion,
+)
 
 
 def main(data: str) -> None:
@@ -34,9 +38,7 @@ def main(data: str) -> None:
         before = sample_pairs(split.validation)
         profile = choose_profile(scorers, split.validation, pairs=before, k=10)
         parts = {"content": scorers["content"], "collaborative": scorers[profile]}
-        trials = choose_weights(parts, split.validation, progress=False)
-        weights = {part: float(trials[part].iloc[0]) for part in parts}
-        traditional = Fusion(parts, weights, name="traditional")
+        traditional = tuned_fusion("traditional", parts, split.validation)
         models = {"traditional": traditional, **parts}
         evaluate(models, split.validation, pairs=before, progress=False)
         outcomes = evaluate(models, split.test, pairs=pairs, progress=False)

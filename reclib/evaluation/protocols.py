@@ -182,8 +182,7 @@ def _evaluate(
 ) -> dict[str, Outcome]:
     train = fold.train
     for scorer in scorers.values():
-        if not scorer.fitted_on(train, rng):
-            scorer.fit(train, rng=rng)
+        scorer.ensure_fitted(train, rng=rng)
     tops: dict[str, list[Indices]] = {name: [] for name in scorers}
     shares: dict[str, list[Scores]] = {name: [] for name in scorers}
     score_seconds = dict.fromkeys(scorers, 0.0)

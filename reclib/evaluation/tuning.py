@@ -84,8 +84,7 @@ def _ndcg(
     """Mean ndcg@k of every weighting, shape (n_trials,)."""
     train = fold.train
     for part in parts.values():
-        if not part.fitted_on(train, rng):
-            part.fit(train, rng=rng)
+        part.ensure_fitted(train, rng=rng)
     gain = 1 / np.log2(np.arange(2, k + 2))
     ideal = np.concatenate([[np.nan], np.cumsum(gain)])
     sums = np.zeros(len(grid))

@@ -64,6 +64,11 @@ class Scorer(ABC):
         """Whether the last fit was on these very data with this seed."""
         return self.prepared is prepared and self._rng == rng
 
+    def ensure_fitted(self, prepared: Prepared, *, rng: int = 0) -> None:
+        """Fit, unless the last fit was on these very data with this seed."""
+        if not self.fitted_on(prepared, rng):
+            self.fit(prepared, rng=rng)
+
     @property
     def costs(self) -> dict[str, float]:
         """Seconds of each step of the last fit."""

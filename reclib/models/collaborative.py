@@ -8,7 +8,7 @@ from sklearn.preprocessing import normalize
 from reclib.data import Prepared, extract_features
 from reclib.errors import unknown
 from reclib.models.base import Indices, Scorer, Scores
-from reclib.models.content import cosine_product, handy
+from reclib.models.content import cosine_product, dense_if_small
 
 PROFILES = ("features", "interactions")
 
@@ -63,8 +63,8 @@ class Collaborative(Scorer):
             self._profiles = sp.csr_array(normalize(ratings))
         pooled = sp.csr_array(self._profiles.T @ ratings)  # XᵀR, (n_features, n_items)
         # of interactions, XᵀR counts what was had together: few pairs, best left sparse
-        self._pooled = handy(pooled) if self.profile == "features" else pooled
+        self._pooled = dense_if_small(pooled) if self.profile == "features" else pooled
 
     def _score(self, users: Indices, items: Indices | slice) -> Scores:
         profiles = self._profiles[users]  # (n_batch, n_features)
-        return cosine_product(profiles, self._pooled[:, items])
+        return cosine_product(profiles, self._pooled, items)

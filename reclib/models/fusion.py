@@ -96,9 +96,8 @@ class Fusion(Scorer):
         return total
 
     def _fit(self, prepared: Prepared, rng: int) -> None:
-        for part in self.parts.values():
-            if not part.fitted_on(prepared, rng):  # parts may be shared between fusions
-                part.fit(prepared, rng=rng)
+        for part in self.parts.values():  # they may be shared between fusions
+            part.ensure_fitted(prepared, rng=rng)
         self._seen = prepared.matrix
 
     def _score(self, users: Indices, items: Indices | slice) -> Scores:

@@ -130,12 +130,39 @@ def fusions(
     """
     parts = {"content": scorers["content"], "collaborative": scorers[collaborative]}
     models = {TRADITIONAL: parts, LLM: parts | {"language": scorers["language"]}}
-    fused = {}
-    for name, chosen in models.items():
-        trials = choose_weights(chosen, fold, n_trials=n_trials, normalise=normalise, k=k, rng=rng)
-        weights = {part: float(trials[part].iloc[0]) for part in chosen}
-        fused[name] = Fusion(chosen, weights, normalise=normalise, name=name)
-    return fused
+    return {
+        name: tuned_fusion(name, chosen, fold, n_trials=n_trials, normalise=normalise, k=k, rng=rng)
+        for name, chosen in models.items()
+    }
+
+
+def tuned_fusion(
+    name: str,
+    parts: Mapping[str, Scorer],
+    fold: Fold,
+    *,
+    n_trials: int = 66,
+    normalise: str = "minmax",
+    k: int = 10,
+    rng: int = 0,
+) -> Fusion:
+    """Fuse `parts` with the weights that do best on validation.
+
+    Parameters
+    ----------
+    name
+        What to call it in results.
+    parts, fold, n_trials, normalise, k, rng
+        As in `reclib.evaluation.choose_weights`.
+
+    Returns
+    -------
+    Fusion
+        Not fitted yet.
+    """
+    trials = choose_weights(parts, fold, n_trials=n_trials, normalise=normalise, k=k, rng=rng)
+    weights = {part: float(trials[part].iloc[0]) for part in parts}
+    return Fusion(parts, weights, normalise=normalise, name=name)
 
 
 def run_experiment(
