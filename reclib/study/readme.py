@@ -20,7 +20,7 @@ COLUMNS = (
     "paired difference",
     "the LLM",
     "notebooks",
-    "peak memory",
+    "memory to rank",
 )
 
 
