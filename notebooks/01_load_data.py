@@ -34,7 +34,9 @@ figures.use_style()
 # ## The tables
 #
 # One call loads any source: the simulated marketplace, a public data set, or a folder of
-# your own tables. Every table is checked against its schema first.
+# your own tables. Every table is checked against its schema first; the
+# [data dictionary](../data/dictionary) lists the columns, and each source has
+# [a page of its own](../data/index).
 
 # %%
 marketplace = load(data, size=size, seed=seed)
@@ -42,22 +44,43 @@ marketplace = load(data, size=size, seed=seed)
 # %% tags=["hide-input"]
 display(Markdown(tables.origin_note(marketplace)))
 
+# %% [markdown]
+# What users did. A search has words and no product; what came out of it carries the words,
+# too.
+
 # %%
 marketplace.interactions.head()
+
+# %% [markdown]
+# What there is to buy.
 
 # %%
 marketplace.items.head()
 
 # %% [markdown]
+# What users wrote, where the source has it.
+
+# %%
+if marketplace.reviews is not None:
+    display(marketplace.reviews.head())
+
+# %% [markdown]
 # ## Cleaning
 #
-# Texts lose HTML entities and markup, ids become dense integers, and users with fewer than
-# three different products are left out: one product to learn from, one for validation and
-# one for the test. Each step reports what it did.
+# Cleaning is a chain of small steps. Public files bring their own faults, such as cancelled
+# invoices or prices that are a scrap of a web page; then every source loses searches
+# (their words stay), dates that cannot be, repeats, machines, and users with fewer than
+# three different products: one to learn from, one for validation and one for the test.
+# Each step reports what it did.
 
 # %%
 prepared = prepare(marketplace)
 prepared.steps.style.hide()
+
+# %% [markdown]
+# Texts lose HTML entities and markup. Prices become percentiles within their currency, so
+# that no exchange rate is needed, and events become the strengths $R_{ui}$ of Eq. 5: a
+# click counts 1, a product put into the cart 2, a purchase 3.
 
 # %% tags=["hide-input"]
 density = prepared.matrix.nnz / (prepared.n_users * prepared.n_items)
@@ -107,6 +130,42 @@ for fold in (split.validation, split.test):
     )
 
 # %% [markdown]
+# Other questions need other splits. One moment for the whole shop is the realistic one;
+# users and products that training never saw are the hard ones; products drawn at random
+# are there only to show what they leak.
+
+# %%
+import pandas as pd
+
+from reclib.data import (
+    cold_items,
+    cold_users,
+    describe_split,
+    global_time,
+    random_split,
+)
+
+splits = [
+    split,
+    random_split(prepared, rng=seed),
+    cold_users(prepared, rng=seed),
+    cold_items(prepared, rng=seed),
+]
+if prepared.time is not None:
+    splits.append(global_time(prepared))
+described = pd.concat([describe_split(each, prepared) for each in splits])
+
+# %% tags=["hide-input"]
+tables.split_table(described)
+
+# %% [markdown]
+# The last columns are the leak. *Own future*: in a random split the model has seen what the
+# same user did after the product that it is asked for. *Anybody's future*: leave-one-out
+# is free of the first, but it still trains on events of other users that came later than
+# the question. Only the split by time knows nothing of the future, and it asks for products
+# that training has never seen.
+
+# %% [markdown]
 # A trap to know about: in the public Amazon files events of one day are sorted by product
 # id. A model that sees the direction between neighbouring events can use that. The share
 # of users whose last product has a larger id than the one before shows it; without the
@@ -122,5 +181,6 @@ display(Markdown(f"Here it is **{(last > previous).mean():.1%}** of the users.")
 # - One call loads and checks any source.
 # - Cleaning is counted, step by step.
 # - The last product of each user is the test, and no model is chosen on it.
+# - A split decides what a number means: this study names it with every number.
 #
 # Next: [features](02_extract_features).

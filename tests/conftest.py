@@ -12,6 +12,7 @@ import pytest
 
 from reclib import paths
 from reclib.data import Marketplace, Prepared, prepare
+from reclib.data.schema import Interactions, Items, validated
 from reclib.models.encoder import Embeddings
 
 matplotlib.use("Agg")
@@ -31,7 +32,11 @@ def market(histories: Histories, items: pd.DataFrame | None = None, **columns: A
         ids = sorted(set(events["item_id"]))
         words = [f"thing number{place % 3}" for place in range(len(ids))]
         items = pd.DataFrame({"item_id": ids, "title": words})
-    return Marketplace("tiny", events, items)
+    return Marketplace(
+        "tiny",
+        validated(events, Interactions, "tiny interactions"),
+        validated(items, Items, "tiny items"),
+    )
 
 
 def random_market(seed: int, *, n_users: int = 40, n_items: int = 30) -> Marketplace:

@@ -1,8 +1,9 @@
-"""Read metrics.csv files into levels that the pages can cite; no Sphinx in here."""
+"""Read result files and data cards into levels that the pages can cite; no Sphinx in here."""
 
 import csv
 import json
 import math
+import re
 from collections import UserDict
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,7 +30,9 @@ class Level(UserDict[str, Any]):
 
     def __missing__(self, key: str) -> None:
         """Raise with the place, the key and what there is instead."""
-        there = ", ".join(self) or "nothing; `make book` writes a run, `make reference` records it"
+        there = ", ".join(self) or (
+            "nothing; `make book` writes a run, `make reference` records it, `reclib card` a card"
+        )
         raise MissingResult(f"{self.where} has no {self.kind} {key!r}; there is: {there}")
 
     def below(self, key: str, kind: str) -> "Level":
@@ -96,6 +99,28 @@ class Number:
         return f"{self.value} {self.interval}".rstrip()
 
 
+@dataclass(frozen=True)
+class Fact:
+    """One entry of a card.json: a number, a text, or None for what the data cannot give."""
+
+    value: float | str | None
+
+    def __str__(self) -> str:
+        """Write counts whole, other numbers with three digits, and a dash for None."""
+        if self.value is None:
+            return "\N{EN DASH}"
+        if isinstance(self.value, str):  # a date stays in one piece
+            return re.sub(r"(?<=\d)-(?=\d)", "\N{NON-BREAKING HYPHEN}", self.value)
+        return text(self.value, 0 if self.value == int(self.value) else decimals(self.value))
+
+    @property
+    def percent(self) -> str:
+        """A share as a percentage."""
+        if self.value is None or isinstance(self.value, str):
+            return str(self)
+        return f"{Fact(self.value * 100)}\N{NO-BREAK SPACE}%"
+
+
 def read_metrics(path: Path, where: str) -> Level:
     """Read one metrics.csv into levels: protocol, model, metric."""
     protocols = Level(where, "protocol")
@@ -111,9 +136,24 @@ def read_metrics(path: Path, where: str) -> Level:
     return protocols
 
 
+def read_card(content: dict[str, Any], where: str) -> Level:
+    """Turn a card into levels; lists, such as the steps of cleaning, stay as they are."""
+    level = Level(where, "entry")
+    for key, value in content.items():
+        if isinstance(value, dict):
+            level[key] = read_card(value, f'{where}["{key}"]')
+        else:
+            level[key] = value if isinstance(value, list) else Fact(value)
+    return level
+
+
 def read_all(root: Path) -> dict[str, Level]:
-    """Read every recorded data set (``reference``) and the reader's latest run (``run``)."""
+    """Read the recorded runs (``reference``), data cards (``card``) and the latest ``run``."""
     reference, run = Level("results/reference", "data set"), Level("run", "entry")
+    card = Level("card", "data set")
+    for path in sorted((root / REFERENCE).glob("*/card.json")):
+        content = json.loads(path.read_text(encoding="utf-8"))
+        card[path.parent.name] = read_card(content, f'card["{path.parent.name}"]')
     for path in sorted((root / REFERENCE).glob("*/metrics.csv")):
         name = path.parent.name
         reference[name] = read_metrics(path, f'reference["{name}"]')
@@ -122,4 +162,4 @@ def read_all(root: Path) -> dict[str, Level]:
         about = json.loads(latest.read_text(encoding="utf-8"))
         run.update(read_metrics(root / RUNS / about["path"] / "metrics.csv", "run"))
         run.update({name: about[name] for name in ("data", "size", "path")})
-    return {"reference": reference, "run": run}
+    return {"reference": reference, "card": card, "run": run}

@@ -5,6 +5,8 @@ Substitutions, for sentences::
     {{ reference["amazon-beauty"]["full-loo"]["llm-fusion"]["ndcg@10"] }}        value [low, high]
     {{ reference["amazon-beauty"]["full-loo"]["llm-fusion"]["ndcg@10"].value }}  value alone
     {{ run["full-loo"]["llm-fusion"]["ndcg@10"] }}                               the reader's run
+    {{ card["online-retail"]["users"] }}                                         of a data card
+    {{ card["online-retail"]["repeats"].percent }}                               the same in %
 
 ``.interval`` and ``.users`` work like ``.value``; ``run["data"]`` and ``run["size"]`` name the
 run. A protocol's usual variant goes by the protocol's name, every other one behind a colon:
@@ -12,13 +14,15 @@ run. A protocol's usual variant goes by the protocol's name, every other one beh
 the strict build stops.
 
 Directives, for tables: ``{results-table} <data>`` and ``{reader-run}``, both with the options
-``protocol``, ``models``, ``metrics`` and ``name``, and the caption as their body.
+``protocol``, ``models``, ``metrics`` and ``name``, and the caption as their body. Those of the
+pages on data are in `data_pages`.
 """
 
 from collections.abc import Iterator
 from pathlib import Path
 from typing import ClassVar
 
+import data_pages
 from docutils import nodes
 from docutils.parsers.rst import directives
 from result_files import REFERENCE, RUNS, Level, MissingResult, Number, decimals, read_all
@@ -130,4 +134,5 @@ def setup(app: Sphinx) -> dict[str, bool]:
     app.connect("config-inited", fill_substitutions)
     app.add_directive("results-table", ResultsTable)
     app.add_directive("reader-run", ReaderRun)
+    data_pages.register(app)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -1,10 +1,19 @@
 """Data layer (Fig. 2, III-B): load, clean, extract features, split."""
 
-from reclib.data.features import Features, extract_features, history_weights
+from reclib.data.features import Features, extract_features, history_weights, item_texts
 from reclib.data.prepare import Prepared, prepare
 from reclib.data.schema import Marketplace, Truth
 from reclib.data.sources import SIZES, SOURCES, load
-from reclib.data.split import Fold, Split, leave_one_out
+from reclib.data.split import (
+    Fold,
+    Split,
+    cold_items,
+    cold_users,
+    describe_split,
+    global_time,
+    leave_one_out,
+    random_split,
+)
 
 __all__ = [
     "SIZES",
@@ -15,9 +24,15 @@ __all__ = [
     "Prepared",
     "Split",
     "Truth",
+    "cold_items",
+    "cold_users",
+    "describe_split",
     "extract_features",
+    "global_time",
     "history_weights",
+    "item_texts",
     "leave_one_out",
     "load",
     "prepare",
+    "random_split",
 ]

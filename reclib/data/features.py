@@ -5,12 +5,14 @@ from dataclasses import dataclass
 import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
-from scipy.stats import rankdata
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.preprocessing import normalize
 
 from reclib.data.prepare import Prepared
 from reclib.errors import ReclibError
+
+PRIOR_EVENTS = 20  # of the average kind, which every product and every user is taken to have
+MOST_LEVELS = 50  # of one kind of context; rarer ones get no column
 
 
 @dataclass(frozen=True)
@@ -24,7 +26,8 @@ class Features:
     items
         y_i, CSR float32, shape (n_items, n_features).
     names
-        Shape (n_features,): a word, or the name of a numeric attribute.
+        Shape (n_features,): a word, ``price:low`` and ``price:high``, or a level of the
+        context, such as ``season:winter``.
     """
 
     users: sp.csr_array
@@ -37,22 +40,42 @@ def extract_features(
     *,
     decay: float = 0.7,
     history: int = 20,
+    text: bool = True,
+    review_text: bool = False,
     price_weight: float = 0.02,
+    context_weight: float = 1.0,
+    query_weight: float = 0.0,
 ) -> Features:
     """Eq. 2 and Eq. 3: features of users and products from the data D.
 
-    y_i is the TF-IDF vector of the product's text beside its scaled price, x_u the
-    recency-weighted mean of the y of the user's history; both have unit length.
+    y_i puts three parts side by side: √(1 − p) times the TF-IDF vector t_i of the product's
+    text, √p times its price on a quarter circle, and √c times h_i, the situations in which
+    it is met. x_u is the recency-weighted mean of what the events of the user's history
+    brought, y_i and q times the TF-IDF vector of the search that led there, plus √c times
+    h_u, the situations in which the user acts. Both are scaled to unit length. p, c and q
+    are the weights of price, context and queries; a part that the data lack is left out.
 
     Parameters
     ----------
     prepared
-        Training data. The text of the whole catalogue is used, for it is known before
-        anybody buys; of behaviour only the events in `prepared`.
+        Training data. The texts and prices of the whole catalogue are used, for they are
+        known before anybody buys; of behaviour and reviews only what is in `prepared`.
     decay, history
         As in `history_weights`.
+    text
+        Whether the words count; without them those of the queries leave, too.
+    review_text
+        As in `item_texts`.
     price_weight
-        Share of the squared length of y_i that its price takes, in [0, 1); 0 leaves it out.
+        p, the share of the price beside the text, in [0, 1); 0 leaves the price out.
+    context_weight
+        c, at least 0; 0 leaves the context out. For every kind of context (device, season,
+        …) and each of its levels l, h_l = √s_l − √s̄_l, where s̄ are the shares of the levels
+        among all events and s those among the events of a product, or the visits of a user,
+        after 20 average ones are added to them. So a product that is met in no special
+        situation has h = 0; one kind adds at most 2 to |h|².
+    query_weight
+        q, at least 0; 0 leaves the queries out.
 
     Returns
     -------
@@ -62,30 +85,43 @@ def extract_features(
     Raises
     ------
     ReclibError
-        If there is no text at all, or a parameter is out of range.
+        If no part is left, no word is shared by two products, or a parameter is out of
+        range.
     """
     if not 0 <= price_weight < 1:
         raise ReclibError(f"price_weight is {price_weight}; allowed is 0 ≤ price_weight < 1")
-    # damped counts, because the tenth mention of a word says little; words of one product
-    # alone are dropped, because they can match nothing
-    vectorizer = TfidfVectorizer(sublinear_tf=True, min_df=2, dtype=np.float32)
-    try:
-        words = sp.csr_array(vectorizer.fit_transform(prepared.text))  # (n_items, n_words)
-    except ValueError:
+    for name, weight in {"context_weight": context_weight, "query_weight": query_weight}.items():
+        if not 0 <= weight < np.inf:
+            raise ReclibError(f"{name} is {weight}; allowed is a number from 0 on")
+    if not (text or price_weight or context_weight):
         raise ReclibError(
-            f"{prepared.name}: no word occurs in two products, so there are no text features; "
-            "the table of items needs title, categories, brand or description"
-        ) from None
-    price = _price_features(prepared.items["price"].to_numpy(float))  # (n_items, 2)
-    parts = [words * np.sqrt(np.float32(1 - price_weight))]
-    names = vectorizer.get_feature_names_out()
-    if price_weight > 0 and price.nnz > 0:
-        parts.append(price * np.sqrt(np.float32(price_weight)))
-        names = np.concatenate([names, ["price:low", "price:high"]])
-    items = sp.csr_array(normalize(sp.hstack(parts, format="csr", dtype=np.float32)))
+            "text, price_weight and context_weight are all switched off; keep one of them"
+        )
     weights = history_weights(prepared, decay=decay, history=history)
-    users = sp.csr_array(normalize(weights @ items))
-    return Features(users, items, names)
+    parts = []
+    if text:
+        words, vectorizer = _words(prepared, review_text)
+        typed = _typed_words(prepared, vectorizer, query_weight, decay=decay, history=history)
+        names = vectorizer.get_feature_names_out()
+        parts.append(_Part(words * np.sqrt(np.float32(1 - price_weight)), typed, names))
+    if price_weight:
+        parts.append(_price(prepared, price_weight))
+    if context_weight:
+        parts.append(_context(prepared, context_weight))
+    parts = [part for part in parts if part.items.nnz]
+    if not parts:
+        raise ReclibError(
+            f"{prepared.name}: no product has a price and no event has a context, so nothing is "
+            "left without the text; switch it on"
+        )
+    stacked = sp.hstack([part.items for part in parts], format="csr", dtype=np.float32)
+    items = sp.csr_array(normalize(stacked))
+    brought = weights @ items
+    own = sp.hstack([part.users for part in parts], format="csr", dtype=np.float32)
+    if own.nnz:
+        brought = brought + own
+    names = np.concatenate([part.names for part in parts])
+    return Features(sp.csr_array(normalize(brought)), items, names)
 
 
 def history_weights(prepared: Prepared, *, decay: float, history: int) -> sp.csr_array:
@@ -110,26 +146,168 @@ def history_weights(prepared: Prepared, *, decay: float, history: int) -> sp.csr
     ReclibError
         If a parameter is out of range.
     """
-    if not 0 < decay <= 1:
-        raise ReclibError(f"decay is {decay}; allowed is 0 < decay ≤ 1")
-    if history < 1:
-        raise ReclibError(f"history is {history}; allowed is 1 or more")
-    weight = prepared.weight * np.power(decay, prepared.age, dtype=np.float32)
-    recent = prepared.age < history
+    recent, weight = _recent(prepared, decay, history)
     matrix = sp.csr_array(
-        (weight[recent], (prepared.user[recent], prepared.item[recent])), shape=prepared.shape
+        (weight, (prepared.user[recent], prepared.item[recent])), shape=prepared.shape
     )
     return sp.csr_array(normalize(matrix, norm="l1"))
 
 
-def _price_features(price: NDArray[np.float64]) -> sp.csr_array:
+def item_texts(prepared: Prepared, *, reviews: bool = False) -> list[str]:
+    """One text a product: that of the catalogue, and what users wrote about it.
+
+    Parameters
+    ----------
+    prepared
+        Training data.
+    reviews
+        Whether the reviews in `prepared` are added. Where the catalogue has no text for
+        any product, they are in any case, for there is nothing else to read.
+
+    Returns
+    -------
+    list of str
+        Shape (n_items,); "" for a product without either.
+    """
+    if not reviews and any(prepared.text):
+        return prepared.text
+    texts = [[text] if text else [] for text in prepared.text]
+    for item, written in zip(prepared.reviews["item"], prepared.reviews["text"], strict=True):
+        texts[item].append(written)
+    return [". ".join(filter(None, parts)) for parts in texts]
+
+
+@dataclass(frozen=True)
+class _Part:
+    """Some columns of the features.
+
+    `items` has a row for each product; `users`, for each user, what is theirs beside the
+    mean over their products.
+    """
+
+    items: sp.csr_array
+    users: sp.csr_array
+    names: NDArray[np.object_]
+
+
+def _recent(
+    prepared: Prepared, decay: float, history: int
+) -> tuple[NDArray[np.intp], NDArray[np.float32]]:
+    """Rows of the events that count in a profile, and R_ui · decay^age of each."""
+    if not 0 < decay <= 1:
+        raise ReclibError(f"decay is {decay}; allowed is 0 < decay ≤ 1")
+    if history < 1:
+        raise ReclibError(f"history is {history}; allowed is 1 or more")
+    recent = np.flatnonzero(prepared.age < history)
+    faded = np.power(decay, prepared.age[recent], dtype=np.float32)
+    return recent, prepared.weight[recent] * faded
+
+
+def _words(prepared: Prepared, reviews: bool) -> tuple[sp.csr_array, TfidfVectorizer]:
+    """TF-IDF of every product's text, shape (n_items, n_words), unit rows."""
+    # damped counts, because the tenth mention of a word says little; words of one product
+    # alone are dropped, because they can match nothing
+    vectorizer = TfidfVectorizer(sublinear_tf=True, min_df=2, dtype=np.float32)
+    texts = item_texts(prepared, reviews=reviews)
+    try:
+        return sp.csr_array(vectorizer.fit_transform(texts)), vectorizer
+    except ValueError:
+        raise ReclibError(
+            f"{prepared.name}: no word occurs in two products, so there are no text features; "
+            "the table of items needs title, categories, brand or description, or switch the "
+            "text off"
+        ) from None
+
+
+def _typed_words(
+    prepared: Prepared,
+    vectorizer: TfidfVectorizer,
+    query_weight: float,
+    *,
+    decay: float,
+    history: int,
+) -> sp.csr_array:
+    """Weigh what users typed like what it led to, shape (n_users, n_words)."""
+    recent, weight = _recent(prepared, decay, history)
+    total = np.bincount(prepared.user[recent], weight, minlength=prepared.n_users)
+    share = query_weight * weight / total[prepared.user[recent]]
+    led = (prepared.query[recent] >= 0) & (share > 0)
+    used, query = np.unique(prepared.query[recent[led]], return_inverse=True)
+    if len(used) == 0:
+        return sp.csr_array((prepared.n_users, len(vectorizer.vocabulary_)), dtype=np.float32)
+    words = vectorizer.transform([prepared.queries[row] for row in used])  # (n_used, n_words)
+    cells = (prepared.user[recent[led]], query)
+    typed = sp.csr_array((share[led], cells), shape=(prepared.n_users, len(used)))
+    return sp.csr_array(typed @ words, dtype=np.float32)
+
+
+def _price(prepared: Prepared, weight: float) -> _Part:
     """Put a price's percentile q on a quarter circle: (cos, sin) of qπ/2.
 
     The cosine of two products then falls with the distance of their prices, from 1 to 0;
     a product without a price gets zeros and is neither near nor far.
     """
-    known = np.isfinite(price)
-    angle = np.zeros_like(price)
-    angle[known] = rankdata(price[known]) / max(known.sum(), 1) * np.pi / 2
+    level = prepared.items["price_level"].to_numpy(float)
+    known = np.isfinite(level)
+    angle = np.where(known, level, 0) * np.pi / 2
     circle = np.stack([np.cos(angle), np.sin(angle)], axis=1) * known[:, None]
-    return sp.csr_array(circle.astype(np.float32))
+    items = sp.csr_array(circle.astype(np.float32)) * np.sqrt(np.float32(weight))
+    users = sp.csr_array((prepared.n_users, 2), dtype=np.float32)
+    return _Part(items, users, np.array(["price:low", "price:high"], dtype=object))
+
+
+def _context(prepared: Prepared, weight: float) -> _Part:
+    """Tell in which situations products are met and users act, each beside the average."""
+    n_users, n_items = prepared.shape
+    visit = _visits(prepared)
+    items, users, names = [sp.csr_array((n_items, 0))], [sp.csr_array((n_users, 0))], []
+    for kind, column in prepared.context.items():
+        level = column.cat.codes.to_numpy()  # −1 where unknown
+        counts = np.bincount(level[level >= 0], minlength=len(column.cat.categories))
+        common = np.argsort(-counts, kind="stable")[:MOST_LEVELS]
+        common = np.sort(common[counts[common] > 0])  # training never saw the others
+        place = np.full(len(counts) + 1, -1)  # the last row is for −1
+        place[common] = np.arange(len(common))
+        known = place[level]
+        items.append(_beside_average(prepared.item, known, n_items, len(common)))
+        users.append(_beside_average(prepared.user[visit], known[visit], n_users, len(common)))
+        names += [f"{kind}:{column.cat.categories[row]}" for row in common]
+    scale = np.sqrt(np.float32(weight))
+    return _Part(
+        sp.hstack(items, format="csr", dtype=np.float32) * scale,
+        sp.hstack(users, format="csr", dtype=np.float32) * scale,
+        np.array(names, dtype=object),
+    )
+
+
+def _visits(prepared: Prepared) -> NDArray[np.intp]:
+    """First rows of the runs of events of one user in one and the same situation.
+
+    The events of a visit share their situation, so they are no more evidence than one.
+    """
+    first = np.ones(prepared.n_events, bool)
+    first[1:] = prepared.user[1:] != prepared.user[:-1]
+    for _, column in prepared.context.items():
+        level = column.cat.codes.to_numpy()
+        first[1:] |= level[1:] != level[:-1]
+    return np.flatnonzero(first)
+
+
+def _beside_average(
+    row: NDArray[np.int32], level: NDArray[np.int64], n_rows: int, n_levels: int
+) -> sp.csr_array:
+    """√s_l − √s̄_l of every row and level, shape (n_rows, n_levels); 0 where nothing is known.
+
+    `row` and `level` have the shape (n_events,); a level of −1 is unknown.
+    """
+    cell = row[level >= 0].astype(np.int64) * n_levels + level[level >= 0]
+    counts = np.bincount(cell, minlength=n_rows * n_levels).reshape(n_rows, n_levels)
+    n = counts.sum(axis=1, keepdims=True)  # (n_rows, 1)
+    average = counts.sum(axis=0) / max(n.sum(), 1)
+    beside = counts.astype(np.float32)  # from here on in place, for it may be large
+    beside += PRIOR_EVENTS * average
+    beside /= n + PRIOR_EVENTS
+    np.sqrt(beside, out=beside)
+    beside -= np.sqrt(average)
+    beside[n[:, 0] == 0] = 0
+    return sp.csr_array(beside)

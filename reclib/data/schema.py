@@ -1,41 +1,60 @@
 """The tables of a marketplace (III-B), and the checks that every source must pass."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Protocol
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Annotated, Any, Protocol
 
 import numpy as np
 import pandas as pd
-import pandera.pandas as pa
+import pandera.polars as pa
+import polars as pl
 from numpy.typing import NDArray
 
+from reclib.data.tables import typed
 from reclib.errors import ReclibError
 
-EVENTS = ("click", "cart", "purchase")
+EVENTS = ("search", "click", "cart", "purchase")
+CONTEXT = ("device", "channel", "country")  # columns of interactions that tell the situation
+UTC = Annotated[pl.Datetime, "us", "UTC"]
 
 
 class _Table(pa.DataFrameModel):
     """Ids are text outside the library; columns beyond the declared ones are kept."""
 
     class Config:
-        coerce = True
         strict = False
 
 
 class Interactions(_Table):
     """What users did, one row an event."""
 
-    user_id: str = pa.Field(description="who", str_length={"min_value": 1})
-    item_id: str = pa.Field(description="with which product", str_length={"min_value": 1})
-    position: int = pa.Field(ge=0, description="order in the user's history, 0 = oldest")
+    user_id: str = pa.Field(str_length={"min_value": 1}, description="who")
+    item_id: str = pa.Field(
+        str_length={"min_value": 1},
+        nullable=True,
+        description="with which product; missing for a search, and only there",
+    )
+    position: int = pa.Field(
+        ge=0, description="order in the user's history, 0 = oldest; unique for each user"
+    )
     event: str | None = pa.Field(isin=EVENTS, description="kind of behaviour")
-    timestamp: pd.DatetimeTZDtype | None = pa.Field(
-        dtype_kwargs={"unit": "ns", "tz": "UTC"}, description="when, UTC"
+    timestamp: UTC | None = pa.Field(
+        nullable=True, description="when; Unix seconds or a date and time, in UTC"
+    )
+    query: str | None = pa.Field(
+        nullable=True, description="search text: of a search, or of the search that led here"
     )
     rating: float | None = pa.Field(ge=1, le=5, nullable=True, description="stars, 1 to 5")
-    quantity: float | None = pa.Field(gt=0, nullable=True, description="pieces")
-    price: float | None = pa.Field(gt=0, nullable=True, description="price paid for a piece")
-    query: str | None = pa.Field(nullable=True, description="search text that led here")
+    quantity: float | None = pa.Field(
+        gt=0, lt=np.inf, nullable=True, description="pieces, more than 0"
+    )
+    price: float | None = pa.Field(
+        gt=0, lt=np.inf, nullable=True, description="price paid for a piece, more than 0"
+    )
+    session_id: str | None = pa.Field(nullable=True, description="visit or invoice")
+    device: str | None = pa.Field(nullable=True, description="context: phone, desktop, …")
+    channel: str | None = pa.Field(nullable=True, description="context: what brought the user")
+    country: str | None = pa.Field(nullable=True, description="context: where the user was")
 
 
 class Items(_Table):
@@ -46,103 +65,215 @@ class Items(_Table):
     description: str | None = pa.Field(nullable=True, description="text of the product page")
     categories: str | None = pa.Field(nullable=True, description="path, as A > B > C")
     brand: str | None = pa.Field(nullable=True, description="maker")
-    price: float | None = pa.Field(gt=0, nullable=True, description="list price")
+    price: float | None = pa.Field(
+        gt=0, lt=np.inf, nullable=True, description="list price, more than 0"
+    )
+    currency: str | None = pa.Field(
+        nullable=True, description="of the list price, as USD; prices are compared within one"
+    )
+
+
+class Users(_Table):
+    """Who they are, one row a user; most public sets say nothing."""
+
+    user_id: str = pa.Field(unique=True, str_length={"min_value": 1}, description="who")
+    country: str | None = pa.Field(nullable=True, description="where the user lives")
 
 
 class Reviews(_Table):
     """What users wrote afterwards; never an input for the event it belongs to."""
 
-    user_id: str = pa.Field(description="who", str_length={"min_value": 1})
-    item_id: str = pa.Field(description="about which product", str_length={"min_value": 1})
+    user_id: str = pa.Field(str_length={"min_value": 1}, description="who")
+    item_id: str = pa.Field(str_length={"min_value": 1}, description="about which product")
     rating: float = pa.Field(ge=1, le=5, description="stars, 1 to 5")
     summary: str | None = pa.Field(nullable=True, description="headline")
     text: str | None = pa.Field(nullable=True, description="body")
-    timestamp: pd.DatetimeTZDtype | None = pa.Field(
-        dtype_kwargs={"unit": "ns", "tz": "UTC"}, description="when, UTC"
+    timestamp: UTC | None = pa.Field(
+        nullable=True, description="when; Unix seconds or a date and time, in UTC"
     )
+
+
+class Impressions(_Table):
+    """What a policy showed and whether it was clicked, one row a shown product."""
+
+    item_id: str = pa.Field(str_length={"min_value": 1}, description="shown product")
+    rank: int = pa.Field(ge=1, description="place on the page, 1 = first")
+    click: bool = pa.Field(description="whether it was clicked")
+    propensity: float = pa.Field(
+        gt=0, le=1, description="probability with which the policy showed it there"
+    )
+    policy: str = pa.Field(description="which policy chose")
+    campaign: str | None = pa.Field(description="part of the shop with a catalogue of its own")
+    user_id: str | None = pa.Field(nullable=True, description="to whom, where it is known")
+    timestamp: UTC | None = pa.Field(description="when, UTC")
+
+
+Model = type[pa.DataFrameModel]
+TABLES: Mapping[str, Model] = {
+    "interactions": Interactions,
+    "items": Items,
+    "users": Users,
+    "reviews": Reviews,
+    "impressions": Impressions,
+}
 
 
 class Truth(Protocol):
     """What only a simulated marketplace knows."""
 
     def click_probability(
-        self, user_ids: Sequence[str], item_ids: Sequence[str]
+        self,
+        user_ids: Sequence[str],
+        item_ids: Sequence[str],
+        *,
+        rank: int | None = None,
+        context: Mapping[str, str] | None = None,
     ) -> NDArray[np.float32]:
-        """P(click | the item is looked at), shape (n_users, n_items)."""
+        """P(click), shape (n_users, n_items).
+
+        Without a `rank` the item is taken as looked at; without a `context` the situation
+        is an average one.
+        """
         ...
 
 
 @dataclass(frozen=True)
+class Step:
+    """What one step of cleaning did to one table."""
+
+    table: str
+    step: str
+    rows_in: int
+    rows_out: int
+    why: str
+
+
+@dataclass(frozen=True)
 class Marketplace:
-    """Validated tables of one source; see `Interactions`, `Items` and `Reviews`."""
+    """Validated tables of one source, as polars frames; see `TABLES` for their columns.
+
+    Attributes
+    ----------
+    name
+        Of the source.
+    interactions, items
+        Every source has them; `interactions` has no rows where nobody is followed over
+        time (logged impressions of anonymous visitors).
+    users, reviews, impressions
+        None where the source has no such table.
+    truth
+        Of a simulated marketplace.
+    steps
+        What was left out or mended while reading.
+    """
 
     name: str
-    interactions: pd.DataFrame
-    items: pd.DataFrame
-    reviews: pd.DataFrame | None = None
+    interactions: pl.DataFrame
+    items: pl.DataFrame
+    users: pl.DataFrame | None = None
+    reviews: pl.DataFrame | None = None
+    impressions: pl.DataFrame | None = None
     truth: Truth | None = None
+    steps: tuple[Step, ...] = ()
 
     @property
     def simulated(self) -> bool:
         """Whether the data are made up; every page that shows them must say so."""
         return self.truth is not None
 
+    def only_users(self, user_ids: Sequence[str]) -> "Marketplace":
+        """Keep some users, what they did and wrote, and the products that they touched."""
 
-def validated(frame: pd.DataFrame, model: type[pa.DataFrameModel], where: str) -> pd.DataFrame:
+        def theirs(frame: pl.DataFrame | None) -> pl.DataFrame | None:
+            if frame is None or "user_id" not in frame.columns:
+                return frame
+            return frame.filter(pl.col("user_id").is_in(list(user_ids)))
+
+        events = self.interactions.filter(pl.col("user_id").is_in(list(user_ids)))
+        touched = events["item_id"].drop_nulls().unique()
+        return replace(
+            self,
+            interactions=events,
+            items=self.items.filter(pl.col("item_id").is_in(touched.implode())),
+            users=theirs(self.users),
+            reviews=theirs(self.reviews),
+        )
+
+
+def empty_interactions() -> pl.DataFrame:
+    """Make a table of interactions without rows, for a source that follows nobody."""
+    return pl.DataFrame(schema={"user_id": pl.String, "item_id": pl.String, "position": pl.Int64})
+
+
+def validated(frame: pl.DataFrame | pd.DataFrame, model: Model, where: str) -> pl.DataFrame:
     """Check `frame` against a table `model`.
 
     Parameters
     ----------
     frame
-        The table as read.
+        The table as read; a pandas frame is converted.
     model
-        `Interactions`, `Items` or `Reviews`.
+        One of `TABLES`.
     where
         What to call the table in an error, usually its file.
 
     Returns
     -------
-    pandas.DataFrame
-        The table with the declared types.
+    polars.DataFrame
+        The table, its declared columns in the declared types.
 
     Raises
     ------
     ReclibError
-        Naming the place, the column, up to three values and what was expected.
+        Naming the place, the column, up to three values with their rows (the first row
+        is 0), and what was expected.
     """
-    if frame.empty:
+    if len(frame) == 0:
         raise ReclibError(f"{where}: the table is empty; it needs at least one row")
-    if "position" in frame and pd.api.types.is_float_dtype(frame["position"]):
-        # coercion would cut a fraction off without a word
-        cut = frame["position"].dropna() % 1 != 0
-        if cut.any():
-            value = frame["position"].dropna()[cut].iloc[0]
-            raise ReclibError(f"{where}: column 'position' expects whole numbers, found {value}")
+    table = typed(frame, model, where)
     try:
-        checked: pd.DataFrame = model.validate(frame, lazy=True)
+        checked = model.validate(table, lazy=True)
     except pa.errors.SchemaErrors as error:
-        raise ReclibError(f"{where}: {_first_failure(error.failure_cases, frame)}") from None
+        raise ReclibError(f"{where}: {_first_failure(error.failure_cases, table)}") from None
+    assert isinstance(checked, pl.DataFrame)
     if model is Interactions:
-        twice = checked.duplicated(["user_id", "position"])
-        if twice.any():
-            row = checked[twice].iloc[0]
-            raise ReclibError(
-                f"{where}: user {row.user_id!r} has {row.position} twice in column 'position'; "
-                "every position of a user must be unique"
-            )
+        _check_events(checked, where)
     return checked
 
 
-def _first_failure(cases: pd.DataFrame, frame: pd.DataFrame) -> str:
+def _check_events(events: pl.DataFrame, where: str) -> None:
+    """Check what concerns two columns: a product for every event, one event a position."""
+    search = pl.col("event") == "search" if "event" in events.columns else pl.lit(False)
+    odd = events.select(row=(pl.col("item_id").is_null() != search).arg_true())["row"]
+    if len(odd):
+        raise ReclibError(
+            f"{where}: column 'item_id' must be missing for a search and only there; row "
+            f"{odd[0]} is {dict(events.row(odd[0], named=True))}"
+        )
+    # one number for every user and position: quicker than a comparison of text
+    user = pl.col("user_id").cast(pl.Categorical).to_physical().cast(pl.Int64)
+    if events.select((user * (1 << 32) + pl.col("position")).n_unique()).item() == len(events):
+        return
+    again = events.filter(~pl.struct("user_id", "position").is_first_distinct())
+    if again.is_empty():  # positions so large that two numbers met
+        return
+    user, position = again.row(0, named=True)["user_id"], again.row(0, named=True)["position"]
+    raise ReclibError(
+        f"{where}: user {user!r} has {position} twice in column 'position'; "
+        "every position of a user must be unique"
+    )
+
+
+def _first_failure(cases: Any, frame: pl.DataFrame) -> str:
     """Say the first broken rule in words, with up to three of the values that broke it."""
-    missing = cases[cases["check"] == "column_in_dataframe"]
+    missing = cases.filter(pl.col("check") == "column_in_dataframe")
     if len(missing):
         names = ", ".join(map(repr, missing["failure_case"]))
-        return f"missing column {names}; found: {', '.join(map(str, frame.columns))}"
-    rule, column = cases.iloc[0][["check", "column"]]
-    broken = cases[(cases["check"] == rule) & (cases["column"] == column)]
-    values = ", ".join(repr(value) for value in broken["failure_case"].unique()[:3])
-    rows = ", ".join(str(row) for row in broken["index"].dropna().unique()[:3])
+        return f"missing column {names}; found: {', '.join(frame.columns)}"
+    rule, column = cases.row(0, named=True)["check"], cases.row(0, named=True)["column"]
+    broken = cases.filter((pl.col("check") == rule) & (pl.col("column") == column))
+    values = ", ".join(map(repr, broken["failure_case"].unique(maintain_order=True)[:3]))
+    rows = ", ".join(map(str, broken["index"].drop_nulls().unique(maintain_order=True)[:3]))
     place = f" (rows {rows})" if rows else ""
     wanted = {"field_uniqueness": "unique values", "not_nullable": "no missing value"}
     return f"column {column!r} expects {wanted.get(str(rule), rule)}, found {values}{place}"

@@ -1,12 +1,16 @@
 """Splits: what a model may see, and what it must find."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 import numpy as np
+import pandas as pd
 import scipy.sparse as sp
+from numpy.typing import ArrayLike, NDArray
 
 from reclib.data.prepare import Prepared
 from reclib.errors import ReclibError
+
+Mask = NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
@@ -21,11 +25,21 @@ class Fold:
         All that a model may be fitted on.
     relevant
         bool, shape (n_users, n_items): the held-out products of each user.
+    protocol
+        How the products were held out; metrics carry this name.
+    strangers
+        Number of users with something held out and nothing in `train`; only `cold_users`
+        asks for their products.
+    kept
+        Shape (n_events,): which events of the data that were split are in `train`.
     """
 
     name: str
     train: Prepared
     relevant: sp.csr_array
+    protocol: str = "full-loo"
+    strangers: int = 0
+    kept: Mask = field(default_factory=lambda: np.zeros(0, bool), repr=False)
 
 
 @dataclass(frozen=True)
@@ -53,6 +67,98 @@ def leave_one_out(prepared: Prepared) -> Split:
     Returns
     -------
     Split
+        With one relevant product a user in each fold. Where there are timestamps, what a
+        user wrote after the held-out event leaves with it.
+
+    Raises
+    ------
+    ReclibError
+        If a user has fewer than three different products.
+    """
+    _check_length(prepared, "leave-one-out")
+
+    def fold(name: str, age: int) -> Fold:
+        held_out = prepared.new & (prepared.age == age)
+        made = _fold(name, prepared, prepared.age > age, held_out, protocol="full-loo")
+        if prepared.time is None:
+            return made
+        until = np.zeros(prepared.n_users, np.int64)
+        until[prepared.user[held_out]] = prepared.time[held_out]
+        written = made.train.reviews
+        return _with_reviews(made, written["time"] <= until[written["user"].astype(int)])
+
+    return Split(fold("validation", 1), fold("test", 0))
+
+
+def global_time(prepared: Prepared, *, validation: float = 0.1, test: float = 0.1) -> Split:
+    """Train before one moment in the life of the whole shop, and ask for what came after it.
+
+    The protocol ``full-time``, the realistic one. The test trains on all events before a
+    moment t₂ and asks for the products that users met for the first time from then on;
+    the validation trains before t₁ < t₂ and asks for those met between the two. Reviews
+    are cut at the same moments.
+
+    Parameters
+    ----------
+    prepared
+        With timestamps.
+    validation, test
+        Shares of the events between t₁ and t₂, and from t₂ on; events of one moment stay
+        together.
+
+    Returns
+    -------
+    Split
+        Users without an event before the moment are not asked, but counted as
+        ``strangers``; `cold_users` is about them.
+
+    Raises
+    ------
+    ReclibError
+        If there are no timestamps, a share is out of range, or a part would be empty.
+    """
+    if prepared.time is None:
+        raise ReclibError(
+            f"{prepared.name} has no timestamps, which a split by time needs; use leave_one_out"
+        )
+    if not (validation > 0 and test > 0 and validation + test < 1):
+        raise ReclibError(
+            f"validation is {validation} and test is {test}; allowed are shares above 0 that "
+            "sum to less than 1"
+        )
+    time = prepared.time
+    cuts = np.rint(np.array([1 - test - validation, 1 - test]) * len(time)).astype(int)
+    cuts = np.minimum(cuts, len(time) - 1)
+    first, second = np.partition(time, cuts)[cuts]
+    if not time.min() < first < second:
+        raise ReclibError(
+            f"{prepared.name}: too many events happen at one moment to cut {validation:.0%} for "
+            f"validation and {test:.0%} for the test; choose other shares, or leave_one_out"
+        )
+
+    def fold(name: str, start: np.int64, end: np.int64 | None) -> Fold:
+        asked = time >= start if end is None else (time >= start) & (time < end)
+        return _fold(name, prepared, time < start, asked, protocol="full-time", before=int(start))
+
+    return Split(fold("validation", first, second), fold("test", second, None))
+
+
+def random_split(prepared: Prepared, *, rng: int) -> Split:
+    """Hold out products that are drawn at random from each user's history.
+
+    Only to show its leak: the model sees what a user did after the product that it is asked
+    for. Otherwise as `leave_one_out`: one product a user for the test, one for validation.
+
+    Parameters
+    ----------
+    prepared
+        Every user needs at least three different products.
+    rng
+        Seed of the draw.
+
+    Returns
+    -------
+    Split
         With one relevant product a user in each fold.
 
     Raises
@@ -60,21 +166,235 @@ def leave_one_out(prepared: Prepared) -> Split:
     ReclibError
         If a user has fewer than three different products.
     """
+    _check_length(prepared, "a random split")
+    met = np.flatnonzero(prepared.new)  # one row for each user and product, sorted by user
+    user = prepared.user[met]
+    dealt = np.argsort(user + np.random.default_rng(rng).random(len(met)))
+    place = np.empty(len(met), np.int64)
+    place[dealt] = np.arange(len(met)) - np.searchsorted(user, user)
+    # every event with a product shares its place
+    pairs = _pairs(prepared)
+    order = np.argsort(pairs[met])
+    places = place[order][np.searchsorted(pairs[met][order], pairs)]  # (n_events,)
+
+    def fold(name: str, place: int) -> Fold:
+        return _fold(name, prepared, places > place, places == place, protocol="random")
+
+    return Split(fold("validation", 1), fold("test", 0))
+
+
+def cold_users(prepared: Prepared, *, share: float = 0.1, given: int = 0, rng: int) -> Split:
+    """Ask for the products of users of whom training shows little or nothing.
+
+    Parameters
+    ----------
+    prepared
+        Events of all users.
+    share
+        Of the users with more than `given` products, for the test; as many others for
+        validation, which sees nothing at all of the users of the test.
+    given
+        Number of products of each of them, the first, that stay in training; the others
+        are asked for.
+    rng
+        Seed of the draw of users.
+
+    Returns
+    -------
+    Split
+        All products of a cold user but the given ones are relevant. No review by a cold
+        user is in training.
+
+    Raises
+    ------
+    ReclibError
+        If a parameter is out of range, or too few users have enough products.
+    """
+    if given < 0:
+        raise ReclibError(f"given is {given}; allowed is 0 or more")
+    products = np.bincount(prepared.user[prepared.new], minlength=prepared.n_users)
+    enough = np.flatnonzero(products > given)
+    what = f"users with more than {given} products"
+    group = _deal(enough, share, size=prepared.n_users, what=what, rng=rng)
+    met = products[prepared.user] - prepared.age  # different products up to the event
+    return _cold(prepared, "user", group, given=met <= given)
+
+
+def cold_items(prepared: Prepared, *, share: float = 0.1, rng: int) -> Split:
+    """Ask for products without a single training event; only their metadata are known.
+
+    Parameters
+    ----------
+    prepared
+        Events with all products.
+    share
+        Of the products with an event, for the test; as many others for validation, which
+        sees no event with a product of the test.
+    rng
+        Seed of the draw of products.
+
+    Returns
+    -------
+    Split
+        Users left without a training event are not asked, but counted as ``strangers``. No
+        review of a cold product is in training.
+
+    Raises
+    ------
+    ReclibError
+        If the share is out of range, or there are too few products.
+    """
+    touched = np.unique(prepared.item)
+    group = _deal(touched, share, size=prepared.n_items, what="products with an event", rng=rng)
+    given = np.zeros(prepared.n_events, bool)
+    return _cold(prepared, "item", group, given=given)
+
+
+def describe_split(split: Split, prepared: Prepared) -> pd.DataFrame:
+    """Show how large a split is, and how much of the future its training knows.
+
+    Parameters
+    ----------
+    split
+        From any function of this module.
+    prepared
+        What was split.
+
+    Returns
+    -------
+    pandas.DataFrame
+        One row a fold: protocol, fold, training_events, users_asked, strangers,
+        pairs_asked, products_asked, and three shares. ``before_own``: of the asked pairs,
+        those that met before some training event of their user. ``before_any``: those
+        before some training event of anybody; NaN without timestamps. ``unseen``: of the
+        asked products, those without a training event.
+
+    Raises
+    ------
+    ReclibError
+        If `prepared` is not what was split.
+    """
+    return pd.DataFrame([_describe(fold, prepared) for fold in (split.validation, split.test)])
+
+
+def _describe(fold: Fold, prepared: Prepared) -> dict[str, object]:
+    """Describe one fold."""
+    if len(fold.kept) != prepared.n_events:
+        raise ReclibError(
+            f"the {fold.name} fold was not made of these data: it chose from {len(fold.kept):,} "
+            f"events, and {prepared.name} has {prepared.n_events:,}; give what was split"
+        )
+    kept = np.flatnonzero(fold.kept)
+    last = np.full(prepared.n_users, -1)
+    last[prepared.user[kept]] = kept  # rows ascend, so the last one stays
+    user, item = fold.relevant.nonzero()
+    asked = np.sort(user.astype(np.int64) * prepared.n_items + item)
+    met = np.flatnonzero(prepared.new & ~fold.kept)
+    met = met[np.isin(_pairs(prepared)[met], asked)]  # when asked pairs met first
+    before_any = np.nan
+    if prepared.time is not None:
+        before_any = float((prepared.time[met] < prepared.time[kept].max()).mean())
+    products = np.unique(item)
+    seen = np.bincount(prepared.item[kept], minlength=prepared.n_items)
+    return {
+        "protocol": fold.protocol,
+        "fold": fold.name,
+        "training_events": len(kept),
+        "users_asked": np.count_nonzero(np.diff(fold.relevant.indptr)),
+        "strangers": fold.strangers,
+        "pairs_asked": len(asked),
+        "products_asked": len(products),
+        "before_own": float((met < last[prepared.user[met]]).mean()),
+        "before_any": before_any,
+        "unseen": float((seen[products] == 0).mean()),
+    }
+
+
+def _pairs(prepared: Prepared) -> NDArray[np.int64]:
+    """One number for the user and the product of every event, shape (n_events,)."""
+    return prepared.user.astype(np.int64) * prepared.n_items + prepared.item
+
+
+def _fold(
+    name: str,
+    prepared: Prepared,
+    train: Mask,
+    asked: Mask,
+    *,
+    protocol: str,
+    before: int | None = None,
+) -> Fold:
+    """Train on some events, and ask for the products of others that are new to the user.
+
+    `train` and `asked` have the shape (n_events,); a product that a user has in training
+    is never asked for. Reviews from the moment `before` on leave.
+    """
+    kept = prepared.select(train, before=before)
+    known = np.bincount(kept.user, minlength=prepared.n_users) > 0
+    strange = asked & ~known[prepared.user]
+    strangers = int(np.count_nonzero(np.bincount(prepared.user[strange])))
+    if protocol != "cold-users":  # which is about them
+        asked = asked & ~strange
+    pairs = (prepared.user[asked], prepared.item[asked])
+    met = sp.csr_array((np.ones(len(pairs[0]), bool), pairs), shape=prepared.shape)
+    relevant = sp.csr_array(met > kept.matrix.astype(bool))
+    if relevant.nnz == 0:
+        raise ReclibError(
+            f"{prepared.name}: the {name} fold of {protocol} asks for nothing, because nobody "
+            "met a new product in it; hold out a larger share, or bring longer histories"
+        )
+    return Fold(name, kept, relevant, protocol, strangers, train)
+
+
+def _cold(prepared: Prepared, kind: str, group: NDArray[np.int8], *, given: Mask) -> Split:
+    """Hold out one group of users or items after the other: 1 for validation, 2 for the test.
+
+    `group` has a number for each user or item, and `given` says which events stay in
+    training all the same, shape (n_events,). Whatever belongs to a later group leaves, so
+    that nothing of the test is there when a model is chosen, and so do all reviews by or
+    of the group that is asked.
+    """
+    of_event = group[getattr(prepared, kind)]
+
+    def fold(name: str, number: int) -> Fold:
+        asked = (of_event == number) & ~given
+        train = (of_event <= number) & ~asked
+        made = _fold(name, prepared, train, asked, protocol=f"cold-{kind}s")
+        return _with_reviews(made, group[made.train.reviews[kind].astype(int)] < number)
+
+    return Split(fold("validation", 1), fold("test", 2))
+
+
+def _with_reviews(fold: Fold, keep: ArrayLike) -> Fold:
+    """Keep some of the training reviews, shape (n_reviews,)."""
+    reviews = fold.train.reviews[np.asarray(keep, bool)].reset_index(drop=True)
+    return replace(fold, train=replace(fold.train, reviews=reviews))
+
+
+def _deal(
+    candidates: NDArray[np.integer], share: float, *, size: int, what: str, rng: int
+) -> NDArray[np.int8]:
+    """Draw a group for each of `size` indices: 1 validation, 2 test, 0 everything else."""
+    if not 0 < share < 0.5:
+        raise ReclibError(f"share is {share}; allowed is 0 < share < 0.5")
+    n = round(share * len(candidates))
+    if not 0 < 2 * n < len(candidates):
+        raise ReclibError(
+            f"a share of {share} of {len(candidates)} {what} cannot be held out twice; "
+            "choose another share, or bring more data"
+        )
+    group = np.zeros(size, np.int8)
+    drawn = np.random.default_rng(rng).permutation(candidates)
+    group[drawn[:n]], group[drawn[n : 2 * n]] = 2, 1
+    return group
+
+
+def _check_length(prepared: Prepared, split: str) -> None:
+    """Refuse users with fewer than three different products."""
     counts = np.bincount(prepared.user[prepared.new], minlength=prepared.n_users)
     if counts.min() < 3:
         short = prepared.user_ids[int(counts.argmin())]
         raise ReclibError(
-            f"user {short!r} has {counts.min()} different products, leave-one-out needs 3; "
+            f"user {short!r} has {counts.min()} different products, {split} needs 3; "
             "prepare(…, min_events=3) leaves such users out"
         )
-    return Split(_fold("validation", prepared, 1), _fold("test", prepared, 0))
-
-
-def _fold(name: str, prepared: Prepared, age: int) -> Fold:
-    """Ask for the product of that `age`; train only on what came before it."""
-    asked = prepared.new & (prepared.age == age)
-    relevant = sp.csr_array(
-        (np.ones(prepared.n_users, bool), (prepared.user[asked], prepared.item[asked])),
-        shape=prepared.shape,
-    )
-    return Fold(name, prepared.select(prepared.age > age), relevant)

@@ -25,7 +25,7 @@ class Collaborative(Scorer):
     profile
         What x_u is: ``"features"``, the paper's features of Eq. 2, or
         ``"interactions"``, the user's row of R, as in classic user-based filtering.
-    decay, history, price_weight
+    decay, history, text, review_text, price_weight, context_weight, query_weight
         Of the features, as in `reclib.data.extract_features`; unused by interactions.
 
     Notes
@@ -41,24 +41,29 @@ class Collaborative(Scorer):
         profile: str = "features",
         decay: float = 0.7,
         history: int = 20,
+        text: bool = True,
+        review_text: bool = False,
         price_weight: float = 0.02,
+        context_weight: float = 1.0,
+        query_weight: float = 0.0,
     ) -> None:
         if profile not in PROFILES:
             raise unknown("profile", profile, PROFILES)
         self.profile = profile
         self.decay = decay
         self.history = history
+        self.text = text
+        self.review_text = review_text
         self.price_weight = price_weight
+        self.context_weight = context_weight
+        self.query_weight = query_weight
 
     def _fit(self, prepared: Prepared, rng: int) -> None:
         ratings = prepared.matrix  # R, (n_users, n_items)
         if self.profile == "features":
-            self._profiles = extract_features(
-                prepared,
-                decay=self.decay,
-                history=self.history,
-                price_weight=self.price_weight,
-            ).users
+            config = self.config()
+            del config["profile"]
+            self._profiles = extract_features(prepared, **config).users
         else:
             self._profiles = sp.csr_array(normalize(ratings))
         pooled = sp.csr_array(self._profiles.T @ ratings)  # XᵀR, (n_features, n_items)

@@ -16,18 +16,30 @@ class Content(Scorer):
 
     Parameters
     ----------
-    decay, history, price_weight
+    decay, history, text, review_text, price_weight, context_weight, query_weight
         As in `reclib.data.extract_features`.
     """
 
     name: ClassVar[str] = "content"
 
     def __init__(
-        self, *, decay: float = 0.7, history: int = 20, price_weight: float = 0.02
+        self,
+        *,
+        decay: float = 0.7,
+        history: int = 20,
+        text: bool = True,
+        review_text: bool = False,
+        price_weight: float = 0.02,
+        context_weight: float = 1.0,
+        query_weight: float = 0.0,
     ) -> None:
         self.decay = decay
         self.history = history
+        self.text = text
+        self.review_text = review_text
         self.price_weight = price_weight
+        self.context_weight = context_weight
+        self.query_weight = query_weight
 
     def _fit(self, prepared: Prepared, rng: int) -> None:
         self.features = extract_features(prepared, **self.config())

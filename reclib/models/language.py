@@ -5,7 +5,8 @@ from typing import ClassVar
 
 import numpy as np
 
-from reclib.data import Prepared, history_weights
+from reclib.data import Prepared, history_weights, item_texts
+from reclib.errors import ReclibError
 from reclib.models.base import Indices, Scorer, Scores
 from reclib.models.encoder import DEFAULT_ENCODER, encode
 
@@ -16,7 +17,8 @@ class Language(Scorer):
     y_i is the embedding of the product's text, less the mean embedding of the catalogue
     and of unit length; x_u is the recency-weighted mean of the user's y_i; the score is
     their cosine. The mean is taken off because sentence vectors share a large common part
-    that says nothing about preference.
+    that says nothing about preference. A product without a text cannot be scored; where
+    the whole catalogue has none, the training reviews of a product are its text.
 
     Parameters
     ----------
@@ -43,11 +45,17 @@ class Language(Scorer):
 
     def _fit(self, prepared: Prepared, rng: int) -> None:
         self._weights = history_weights(prepared, decay=self.decay, history=self.history)
+        texts = item_texts(prepared)
+        told = np.array([text != "" for text in texts])
+        if not told.any():
+            raise ReclibError(f"{prepared.name}: no product has a text for the encoder to read")
         started = time.perf_counter()
-        self.embeddings = encode(prepared.text, encoder=self.encoder, max_length=self.max_length)
+        self.embeddings = encode(texts, encoder=self.encoder, max_length=self.max_length)
         self._waited = time.perf_counter() - started
         vectors = self.embeddings.vectors
-        self._products = _unit_rows(vectors - vectors.mean(axis=0))  # (n_items, n_dimensions)
+        products = _unit_rows(vectors - vectors[told].mean(axis=0))
+        self._products = np.where(told[:, None], products, 0)  # (n_items, n_dimensions)
+        self._told = told
 
     @property
     def costs(self) -> dict[str, float]:
@@ -57,6 +65,7 @@ class Language(Scorer):
     def _score(self, users: Indices, items: Indices | slice) -> Scores:
         profiles = _unit_rows(self._weights[users] @ self._products)  # (n_batch, n_dimensions)
         scores: Scores = profiles @ self._products[items].T
+        scores[:, ~self._told[items]] = np.nan
         return scores
 
 

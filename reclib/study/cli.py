@@ -11,7 +11,8 @@ import yaml
 from rich.console import Console
 from rich.table import Table
 
-from reclib.data.sources import SIZES, SOURCES
+from reclib.data import fetch
+from reclib.data.sources import SIZES, short_names
 from reclib.errors import ReclibError
 from reclib.study import doctor, readme, results
 from reclib.study.parameters import all_declared, load_parameters, parameter_file
@@ -23,6 +24,9 @@ EXAMPLES = """examples:
   reclib run --only 03 --set recency=0.9 --force    one notebook with another parameter
   reclib params --data amazon-beauty --size full    every parameter and its value
   reclib verify --data amazon-beauty --size full    run again and compare with the reference
+  reclib fetch                                      the public data sets that can be downloaded
+  reclib fetch amazon-2023/Gift_Cards               download one of them into RECLIB_DATA
+  reclib card online-retail                         count what a data set holds, for the book
 """
 
 
@@ -78,6 +82,28 @@ def _verify(options: argparse.Namespace) -> int:
 
 def _doctor(_: argparse.Namespace) -> int:
     doctor.print_report()
+    return 0
+
+
+def _fetch(options: argparse.Namespace) -> int:
+    """Download a data set; without a name, list what there is."""
+    if options.name:
+        print(f"Now in {fetch.fetch(options.name, folder=options.folder)}")
+        return 0
+    rows = [
+        (name + ("/CATEGORY" if published.categories else ""), published.size, published.terms,
+         published.homepage)
+        for name, published in fetch.PUBLICATIONS.items()
+    ]  # fmt: skip
+    _print_table("can be fetched", ["name", "size", "licence or terms", "homepage"], rows)
+    return 0
+
+
+def _card(options: argparse.Namespace) -> int:
+    from reclib.study import cards  # it needs nbformat, which takes its time to import
+
+    for name in options.names or cards.present():
+        print(f"Recorded: {cards.record_card(name, size=options.size)}")
     return 0
 
 
@@ -160,8 +186,18 @@ def _parser() -> argparse.ArgumentParser:
         add("params", _params, "show every parameter of a run and where it is declared"),
     ]
     add("doctor", _doctor, "print what a bug report needs, and what to mend")
+    fetch_command = add("fetch", _fetch, "download a public data set, or list those there are")
+    fetch_command.add_argument("name", nargs="?", metavar="NAME", help="as reclib fetch lists them")
+    fetch_command.add_argument(
+        "--folder", type=Path, help="where the files go (default: a folder NAME in RECLIB_DATA)"
+    )
+    card_command = add("card", _card, "count what data sets hold and record it for the book")
+    card_command.add_argument(
+        "names", nargs="*", metavar="NAME", help="default: every data set that is there"
+    )
+    card_command.add_argument("--size", help="default: everything, of the simulated one paper")
     for command in running:
-        known = ", ".join(SOURCES)
+        known = ", ".join(short_names())
         command.add_argument(
             "--data", default="simulated", help=f"{known}, or a folder (default: %(default)s)"
         )

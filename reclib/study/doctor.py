@@ -13,7 +13,8 @@ from rich.console import Console
 from rich.table import Table
 
 from reclib import paths
-from reclib.data.sources import SOURCES, SUFFIXES
+from reclib.data.sources import SOURCES, find_folder
+from reclib.errors import ReclibError
 
 PACKAGES = ("torch", "transformers", "numpy", "scipy", "pandas", "scikit-learn")
 VARIABLES = ("RECLIB_DATA", "RECLIB_DEVICE", "OMP_NUM_THREADS", "HF_HUB_OFFLINE")
@@ -91,18 +92,23 @@ def _surroundings() -> dict[str, str]:
     sizes = [file.stat().st_size for file in paths.CACHE.rglob("*") if file.is_file()]
     return {
         **{name: os.environ.get(name, "not set") for name in VARIABLES},
-        **{f"data: {name}": _found(name) for name in SOURCES},
+        **_data(),
         "Chromium": _browser() or "not found",
         "cache": f"{sum(sizes) / 1e6:,.0f} MB in {len(sizes):,} files",
     }
 
 
-def _found(name: str) -> str:
-    if name == "simulated":
-        return "made when needed"
-    folder = paths.data_dir() / name
-    there = any((folder / f"interactions{suffix}").is_file() for suffix in SUFFIXES)
-    return f"in {folder}" if there else f"not in {paths.data_dir()}; see data/README.md"
+def _data() -> dict[str, str]:
+    """Say where each data set is; the many categories of a family only where they are there."""
+    places = {}
+    for name, source in SOURCES.items():
+        try:
+            folder = find_folder(name)
+            places[f"data: {name}"] = f"in {folder}" if folder else "made when needed"
+        except ReclibError:
+            if not source.category:
+                places[f"data: {name}"] = f"not in {paths.data_dir()}; see data/README.md"
+    return places
 
 
 def _browser() -> str | None:

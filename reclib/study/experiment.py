@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -73,15 +74,30 @@ def single_scorers(
     *,
     decay: float = 0.7,
     history: int = 20,
-    price_weight: float = 0.02,
     encoder: str = DEFAULT_ENCODER,
+    **features: Any,
 ) -> dict[str, Scorer]:
-    """Make every scorer that is no fusion, by its name in results."""
+    """Make every scorer that is no fusion, by its name in results.
+
+    Parameters
+    ----------
+    decay, history
+        As in `reclib.data.history_weights`, for all that have a profile.
+    encoder
+        Of the language model.
+    **features
+        What else `reclib.data.extract_features` may be told.
+
+    Returns
+    -------
+    dict
+        Scorers that are not fitted yet.
+    """
     return {
         "random": Random(),
         "popular": Popular(),
-        "content": Content(decay=decay, history=history, price_weight=price_weight),
-        "collaborative": Collaborative(decay=decay, history=history, price_weight=price_weight),
+        "content": Content(decay=decay, history=history, **features),
+        "collaborative": Collaborative(decay=decay, history=history, **features),
         "collaborative:interactions": Collaborative(profile="interactions"),
         "language": Language(encoder=encoder, decay=decay, history=history),
     }

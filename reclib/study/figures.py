@@ -1,6 +1,7 @@
 """Figures in one style: one font, two widths, one colour a model across the whole book."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
 from typing import Any
 
 import matplotlib as mpl
@@ -8,7 +9,9 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.dates import date2num
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogFormatter, NullFormatter, ScalarFormatter
 from numpy.typing import NDArray
 from sklearn.metrics import precision_recall_curve
 
@@ -212,6 +215,81 @@ def distribution_plot(values: NDArray[Any], *, label: str, ax: Axes, log: bool =
     ax.hist(values, bins=bins.tolist(), color="#0072b2", alpha=0.85)
     ax.set_xlabel(label)
     return ax
+
+
+def small_multiples(panels: Sequence[tuple[str, Callable[[Axes], None]]]) -> Figure:
+    """Draw several small plots, two a row, so that they can be read on a phone.
+
+    Parameters
+    ----------
+    panels
+        Title, and what draws the plot into its axes.
+
+    Returns
+    -------
+    Figure
+        As wide as the book's text.
+    """
+    rows = -(-len(panels) // 2)
+    figure, grid = plt.subplots(rows, 2, figsize=(COLUMN, 0.3 + 2.1 * rows), squeeze=False)
+    figure.get_layout_engine().set(w_pad=0.1, h_pad=0.1)  # type: ignore[union-attr,call-arg]
+    for ax, (title, draw) in zip(grid.flat, panels, strict=False):
+        draw(ax)
+        ax.set_title(title)
+        for axis in (ax.xaxis, ax.yaxis):
+            if isinstance(axis.get_major_formatter(), LogFormatter | ScalarFormatter):
+                axis.set_major_formatter(lambda value, _: f"{value:,g}")
+                axis.set_minor_formatter(NullFormatter())
+    for ax in grid.flat[len(panels) :]:
+        ax.set_axis_off()
+    return figure
+
+
+def time_plot(ax: Axes, *, counts: NDArray[np.int64], edges: Sequence[datetime]) -> None:
+    """Draw counts over time; `edges` has one time more than there are counts."""
+    ax.stairs(
+        counts,
+        date2num(edges),  # type: ignore[no-untyped-call]
+        fill=True,
+        color=COLOURS["content"],
+        alpha=0.85,
+    )
+    ax.set_ylim(bottom=0)
+    days = (edges[-1] - edges[0]).days < 100
+    shown = edges[: len(counts) : -(-len(counts) // 3)]  # three dates at most, to be short
+    ax.set_xticks(
+        date2num(shown),  # type: ignore[no-untyped-call]
+        [f"{when.day} {when:%b}" if days else f"{when:%b %Y}" for when in shown],
+    )
+
+
+def bar_plot(ax: Axes, *, values: Mapping[str, float]) -> None:
+    """Draw one bar a name."""
+    ax.bar(list(values), list(values.values()), color=COLOURS["content"], alpha=0.85)
+
+
+def rate_plot(ax: Axes, *, counts: Mapping[str, tuple[int, int]]) -> None:
+    """Draw rates, each from the number of hits and of trials, with 95 % intervals (Wilson)."""
+    for place, (hits, trials) in enumerate(counts.values()):
+        low, high = proportion_interval(hits, trials)
+        ax.bar(place, hits / trials, color=COLOURS["content"], alpha=0.85)
+        ax.plot([place, place], [low, high], color="black", linewidth=1.2)
+    ax.set_xticks(range(len(counts)), [name.replace("-", "\n") for name in counts])
+    ax.set_ylim(bottom=0)
+
+
+def proportion_interval(hits: int, trials: int) -> tuple[float, float]:
+    """Give Wilson's 95 % interval of a proportion.
+
+    Examples
+    --------
+    >>> "{:.4f} {:.4f}".format(*proportion_interval(46, 10_000))
+    '0.0035 0.0061'
+    """
+    z = 1.959964
+    middle = (hits + z**2 / 2) / (trials + z**2)
+    half = z / (trials + z**2) * np.sqrt(hits * (trials - hits) / trials + z**2 / 4)
+    return middle - half, middle + half
 
 
 def simplex_plot(trials: pd.DataFrame, metric: str) -> Axes:

@@ -96,18 +96,20 @@ def all_declared() -> dict[str, dict[str, Any]]:
 def data_name(data: str) -> str:
     """Return the name under which results of `data` are filed.
 
-    A known name stays as it is; a folder of the user's own gives its last part, made safe.
+    A known name stays as it is, but for a slash; a folder of the user's own gives its last
+    part, made safe.
 
     Examples
     --------
-    >>> data_name("amazon-beauty"), data_name("/home/me/my shop (2024)")
-    ('amazon-beauty', 'my-shop-2024')
+    >>> data_name("amazon-2014/Beauty"), data_name("/home/me/my shop (2024)")
+    ('amazon-2014-Beauty', 'my-shop-2024')
     """
     if data in SOURCES:
-        return data
+        return data.replace("/", "-")
     safe = re.sub(r"[^A-Za-z0-9._]+", "-", Path(data).name).strip("-.")
     # an own folder must not pass for a set that the study knows
-    return f"own-{safe}" if safe in SOURCES or not safe else safe
+    known = {name.replace("/", "-") for name in SOURCES}
+    return f"own-{safe}" if safe in known or not safe else safe
 
 
 def resolve_data(data: str, size: str) -> str:

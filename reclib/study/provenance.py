@@ -12,7 +12,7 @@ from typing import Any
 import nbformat
 
 from reclib import cache, paths
-from reclib.data.sources import SUFFIXES, find_folder
+from reclib.data.sources import data_files
 from reclib.study import doctor, results
 from reclib.study.parameters import data_name, declared_parameters, notebooks
 
@@ -39,9 +39,8 @@ class Run:
     @cached_property
     def data_files(self) -> dict[str, str]:
         """Hash of every file of a real data set; nothing for the simulated one."""
-        folder = find_folder(self.parameters["data"])
-        files = hashes(folder) if folder else {}
-        return {name: sha for name, sha in files.items() if name.endswith(SUFFIXES)}
+        files = data_files(self.parameters["data"])
+        return {name: results.file_hash(file) for name, file in files.items()}
 
     @cached_property
     def library(self) -> str:

@@ -4,7 +4,7 @@ import re
 
 from reclib import cache, paths
 from reclib.errors import ReclibError
-from reclib.study.results import read_provenance, read_results
+from reclib.study.results import METRICS_FILE, read_provenance, read_results
 
 README = "README.md"
 BEGIN, END = (
@@ -25,7 +25,7 @@ COLUMNS = (
 
 
 def recorded_runs() -> str:
-    """Set one row for each folder of ``results/reference``, as a Markdown table.
+    """Set one row for each run of ``results/reference``, as a Markdown table.
 
     Returns
     -------
@@ -35,7 +35,7 @@ def recorded_runs() -> str:
         lacks one of the models has no row.
     """
     lines = ["| " + " | ".join(COLUMNS) + " |", "|:--" + "|--:" * (len(COLUMNS) - 1) + "|"]
-    for folder in sorted(path for path in paths.REFERENCE.glob("*") if path.is_dir()):
+    for folder in sorted(file.parent for file in paths.REFERENCE.glob(f"*/{METRICS_FILE}")):
         metrics, costs = read_results(folder)
         made = read_provenance(folder)
         found = metrics[(metrics["protocol"] == "full-loo") & (metrics["metric"] == "ndcg@10")]

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import pandera.pandas as pa
+import pandera.polars as pa
 
 from reclib import cache, paths
 from reclib.data.schema import validated
@@ -50,12 +50,7 @@ _ANY: dict[str, Any] = {
 _WORD = r"^\S(.*\S)?$"
 
 
-class _Rows(pa.DataFrameModel):
-    class Config:
-        coerce = True
-
-
-class MetricRows(_Rows):
+class MetricRows(pa.DataFrameModel):
     """``metrics.csv``: one value of one model, with its 95 % interval."""
 
     data: str = pa.Field(str_matches=_WORD, description="data set")
@@ -70,7 +65,7 @@ class MetricRows(_Rows):
     seeds: int = pa.Field(ge=1, description="training seeds behind the value")
 
 
-class CostRows(_Rows):
+class CostRows(pa.DataFrameModel):
     """``costs.csv``: what one step of one model took."""
 
     model: str = pa.Field(str_matches=_WORD, description="model, its variant after a colon")
@@ -257,7 +252,7 @@ def _checked(table: pd.DataFrame, model: type[pa.DataFrameModel], where: str) ->
     declared = list(model.to_schema().columns)
     if extra := [str(name) for name in table if name not in declared]:
         raise ReclibError(f"{where}: column {extra[0]!r} has no place; allowed: {declared}")
-    table = validated(table, model, where)[declared]
+    table = validated(table, model, where).select(declared).to_pandas()
     key = [name for name in (*KEY, "step") if name in table]
     if (twice := table.duplicated(key)).any():
         raise ReclibError(f"{where}: two rows for {' · '.join(table.loc[twice, key].iloc[0])}")

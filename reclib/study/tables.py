@@ -144,6 +144,36 @@ def origin_note(marketplace: Marketplace) -> str:
     return f"> The data of this page are real: **{marketplace.name}**."
 
 
+def split_table(described: pd.DataFrame) -> Styler:
+    """Set the test folds of several splits under each other.
+
+    Parameters
+    ----------
+    described
+        Rows of `reclib.data.describe_split`.
+
+    Returns
+    -------
+    Styler
+        One row a protocol; a share that the data cannot give is a dash.
+    """
+    counts = {
+        "training_events": "training events",
+        "users_asked": "users asked",
+        "strangers": "not asked",
+        "pairs_asked": "held-out pairs",
+    }
+    shares = {
+        "unseen": "products never seen",
+        "before_own": "own future known",
+        "before_any": "anybody's future known",
+    }
+    test = described[described["fold"] == "test"].set_index("protocol")
+    test = test[[*counts, *shares]].rename(columns=counts | shares).rename_axis(None)
+    style = test.style.format("{:,}", subset=list(counts.values()))
+    return style.format("{:.1%}", subset=list(shares.values()), na_rep="\N{EN DASH}")
+
+
 def _places(k: int) -> dict[str, tuple[str, str]]:
     """Row of Table II → where this study measures it: protocol and metric."""
     return {

@@ -1,15 +1,20 @@
 """Cleaning, dense ids, and the two notions of time: `new` and `age`."""
 
+from collections import Counter
 from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any
 
 import numpy as np
 import pandas as pd
+import polars as pl
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from reclib.data import Marketplace, Prepared, prepare
-from reclib.data.prepare import clean_text
+from reclib.data.prepare import EVENT_WEIGHTS
+from reclib.data.schema import EVENTS, Interactions, Items, Reviews, validated
 from reclib.errors import ReclibError
 
 HISTORIES = {"anna": "ABACAD", "bert": "CB", "carl": "DDDCA", "dora": "AAAAA"}
@@ -48,8 +53,8 @@ def test_dense_ids_do_not_depend_on_the_order_of_rows(
     found = make_market(HISTORIES)
     mixed = Marketplace(
         "tiny",
-        found.interactions.sample(frac=1, random_state=1).reset_index(drop=True),
-        found.items[::-1],
+        found.interactions.sample(fraction=1, shuffle=True, seed=1),
+        found.items.reverse(),
     )
     one, two = prepare(found), prepare(mixed)
     assert list(one.item_ids) == sorted(one.item_ids)
@@ -81,8 +86,10 @@ def test_events_weigh_as_their_kind_says(make_market: Callable[..., Marketplace]
 
 def test_an_event_without_a_weight_is_refused(make_market: Callable[..., Marketplace]) -> None:
     found = make_market({"anna": "ABC"}, event=["click", "cart", "click"])
-    with pytest.raises(ReclibError, match="unknown event 'cart'.*click"):
+    with pytest.raises(ReclibError, match="no weight for cart, purchase"):
         prepare(found, event_weights={"click": 1.0})
+    with pytest.raises(ReclibError, match="unknown event 'buy'.*purchase"):
+        prepare(found, event_weights={"buy": 1.0})
 
 
 @pytest.mark.parametrize("weight", [0, -1.0, float("nan")])
@@ -91,7 +98,10 @@ def test_an_event_weight_that_is_not_above_0_is_refused(
 ) -> None:
     # with a weight of 0, what the user had would not count as seen
     with pytest.raises(ReclibError, match=f"'click'.*{weight}"):
-        prepare(make_market({"anna": "ABC"}, event="click"), event_weights={"click": weight})
+        prepare(
+            make_market({"anna": "ABC"}, event="click"),
+            event_weights=EVENT_WEIGHTS | {"click": weight},
+        )
 
 
 def test_new_and_age_by_hand(make_prepared: Callable[..., Prepared]) -> None:
@@ -159,28 +169,6 @@ def test_a_text_is_what_is_there_in_one_order(make_market: Callable[..., Marketp
     assert ready.text == ["Pen. Office > Pens. Bic. good", "Cup", ""]
 
 
-@pytest.mark.parametrize(
-    ("raw", "clean"),
-    [
-        ("AT&amp;amp;T &quot;x&quot;", 'AT&T "x"'),
-        ("<b>bold</b><br/>next", "bold next"),
-        ("  a \t\n b  ", "a b"),
-        ("3 < 5 and 7 > 2", "3 < 5 and 7 > 2"),
-        ("A > B > C", "A > B > C"),
-        ("café & naïve", "café & naïve"),
-        ("", ""),
-    ],
-)
-def test_texts_lose_entities_markup_and_space(raw: str, clean: str) -> None:
-    assert clean_text(raw) == clean
-
-
-@given(st.text(max_size=80))
-def test_clean_text_has_single_spaces_and_no_ends(text: str) -> None:
-    clean = clean_text(text)
-    assert clean == " ".join(clean.split())
-
-
 def test_a_fingerprint_tells_any_change_apart(make_prepared: Callable[..., Prepared]) -> None:
     items = pd.DataFrame({"item_id": list("ABC"), "title": ["one", "two", "three"]})
     events = {"anna": "ABC", "bert": "BAC"}
@@ -194,3 +182,224 @@ def test_a_fingerprint_tells_any_change_apart(make_prepared: Callable[..., Prepa
     ]
     assert len({ready.fingerprint for ready in variants}) == len(variants)
     assert make_prepared(events, items).fingerprint == variants[0].fingerprint
+
+
+def shop(events: str, **tables: Any) -> Marketplace:
+    """A marketplace from lines of `user item event day-hour[ query]`, in the order of time."""
+    rows = []
+    for line in events.strip().splitlines():
+        user, item, event, moment, *words = line.split()
+        day, _, hour = moment.partition("-")
+        rows.append(
+            {
+                "user_id": user,
+                "item_id": None if item == "-" else item,
+                "event": event,
+                "timestamp": datetime(2024, 1, int(day), int(hour or 0), tzinfo=UTC),
+                "query": " ".join(words) or None,
+                "device": "phone" if user < "b" else "desktop",
+            }
+        )
+    frame = pl.DataFrame(rows).with_columns(position=pl.int_range(pl.len()).over("user_id"))
+    listed = frame["item_id"].drop_nulls().unique().sort().to_frame()
+    return Marketplace(
+        "shop",
+        validated(frame, Interactions, "interactions"),
+        validated(tables.pop("items", listed), Items, "items"),
+        **tables,
+    )
+
+
+VISITS = """
+anna - search 1-8 Red &amp; blue
+anna A click 1-9 Red &amp; blue
+anna A cart 1-10
+anna B click 6-11
+bert B click 2-12
+bert C purchase 2-23
+bert A click 3-0 tea
+"""
+
+
+def test_searches_are_set_apart_and_their_words_stay_with_what_they_led_to() -> None:
+    ready = prepare(shop(VISITS), min_events=1)
+    step = ready.steps.set_index("step").loc["set searches apart"]
+    assert (step.rows_in, step.rows_out) == (7, 6)
+    assert [EVENTS[code] for code in ready.event] == "click cart click click purchase click".split()
+    assert ready.weight.tolist() == [1, 2, 1, 1, 3, 1]
+    assert ready.queries == ("Red & blue", "tea")
+    assert ready.query.tolist() == [0, -1, -1, -1, -1, 1]
+
+
+def test_every_event_knows_its_time_and_context() -> None:
+    ready = prepare(shop(VISITS), min_events=1)
+    assert ready.time is not None
+    moments = pd.to_datetime(ready.time, unit="us", utc=True)
+    assert [(m.day, m.hour) for m in moments] == [
+        (1, 9),
+        (1, 10),
+        (6, 11),
+        (2, 12),
+        (2, 23),
+        (3, 0),
+    ]
+    context = ready.context
+    assert list(context) == ["device", "hour", "weekday", "season"]
+    assert list(context["device"]) == ["phone"] * 3 + ["desktop"] * 3
+    assert list(context["hour"]) == "morning morning morning afternoon evening night".split()
+    # 6 January 2024 was a Saturday
+    assert list(context["weekday"]) == ["workday"] * 2 + ["weekend"] + ["workday"] * 3
+    assert set(context["season"]) == {"winter"}
+
+
+def test_dates_alone_have_no_hour(make_market: Callable[..., Marketplace]) -> None:
+    days = pd.to_datetime(["2024-04-01", "2024-07-02", "2024-10-03"], utc=True)
+    ready = prepare(make_market({"anna": "ABC"}, timestamp=days))
+    assert list(ready.context) == ["weekday", "season"]
+    assert list(ready.context["season"]) == ["spring", "summer", "autumn"]
+
+
+def test_a_source_without_times_or_context_has_neither(
+    make_prepared: Callable[..., Prepared],
+) -> None:
+    ready = make_prepared(HISTORIES)
+    assert ready.time is None
+    assert ready.context.shape == (ready.n_events, 0)
+    assert ready.queries == ()
+    assert set(ready.query) == {-1}
+    assert ready.reviews.empty
+
+
+def test_impossible_dates_repeats_and_machines_are_left_out_and_counted(
+    make_market: Callable[..., Marketplace],
+) -> None:
+    names = [f"i{number:02d}" for number in range(30)]
+    found = make_market({"anna": [*"ABC", "C", "D", "E"], "bot": names, "carl": [*"ABCDE"]})
+    days = pd.date_range("2024-01-01", periods=6, tz="UTC").to_list()
+    times = [*days[:3], days[2], pd.Timestamp("1970-01-01", tz="UTC"), days[5]]
+    times += [days[0] + pd.Timedelta(minutes=number) for number in range(30)]
+    times += [*days[:4], pd.Timestamp("2200-01-01", tz="UTC")]
+    events = found.interactions.with_columns(
+        timestamp=pl.Series(times).cast(pl.Datetime("us", "UTC"))
+    )
+    ready = prepare(
+        Marketplace("odd", validated(events, Interactions, "odd"), found.items), max_per_day=29
+    )
+    steps = ready.steps.set_index("step")
+    dropped = steps["rows_in"] - steps["rows_out"]
+    assert dropped["drop impossible dates"] == 2
+    assert dropped["drop duplicates"] == 1
+    assert dropped["drop machines"] == 30
+    assert list(ready.user_ids) == ["anna", "carl"]
+    assert "".join(ready.item_ids[ready.item]) == "ABCE" + "ABCD"
+    within = prepare(
+        Marketplace("odd", validated(events, Interactions, "odd"), found.items), max_per_day=30
+    )
+    assert "bot" in within.user_ids
+
+
+@pytest.mark.parametrize("name", ["min_events", "min_users", "max_per_day"])
+def test_a_limit_below_1_is_refused(make_market: Callable[..., Marketplace], name: str) -> None:
+    with pytest.raises(ReclibError, match=f"{name} is 0; allowed is 1 or more"):
+        prepare(make_market(HISTORIES), **{name: 0})
+
+
+def naive_core(histories: dict[str, str], k: int) -> set[tuple[str, str]]:
+    """The k-core by the book: drop what has too few partners, until nothing changes."""
+    pairs = {(user, item) for user, history in histories.items() for item in history}
+    while True:
+        users = Counter(user for user, _ in pairs)
+        items = Counter(item for _, item in pairs)
+        left = {(u, i) for u, i in pairs if users[u] >= k and items[i] >= k}
+        if left == pairs:
+            return pairs
+        pairs = left
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.lists(st.text("ABCDEF", min_size=1, max_size=6), min_size=2, max_size=8), st.integers(2, 3)
+)
+def test_the_core_is_the_largest_in_which_all_have_enough_partners(
+    make_market: Callable[..., Marketplace], texts: list[str], k: int
+) -> None:
+    histories = {f"u{number}": text for number, text in enumerate(texts)}
+    expected = naive_core(histories, k)
+    try:
+        ready = prepare(make_market(histories), min_events=k, min_users=k)
+    except ReclibError:
+        assert not expected
+        return
+    users, items = ready.user_ids[ready.user], ready.item_ids[ready.item]
+    assert set(zip(users, items, strict=True)) == expected
+    assert set(ready.item_ids) == {item for _, item in expected}
+
+
+def test_prices_are_compared_within_their_currency(
+    make_market: Callable[..., Marketplace],
+) -> None:
+    items = pd.DataFrame(
+        {
+            "item_id": list("ABCDE"),
+            "price": [1.0, 3.0, 100.0, 900.0, np.nan],
+            "currency": ["USD", "USD", "JPY", "JPY", "USD"],
+        }
+    )
+    ready = prepare(make_market({"anna": "ABCDE"}, items))
+    np.testing.assert_array_equal(ready.items["price_level"], [0.5, 1, 0.5, 1, np.nan])
+    alone = prepare(make_market({"anna": "ABCDE"}, items.drop(columns="currency")))
+    np.testing.assert_array_equal(alone.items["price_level"], [0.25, 0.5, 0.75, 1, np.nan])
+
+
+def with_reviews() -> Prepared:
+    reviews = pl.DataFrame(
+        {
+            "user_id": ["anna", "anna", "bert", "bert", "zoe"],
+            "item_id": ["A", "B", "C", "B", "A"],
+            "rating": [5.0, 1.0, 3.0, 4.0, 2.0],
+            "summary": ["Good", None, "So", "Old", "?"],
+            "text": ["<b>very</b>", "bad", None, "friend", "?"],
+            "timestamp": [datetime(2024, 2, day, tzinfo=UTC) for day in (1, 2, 3, 4, 5)],
+        }
+    )
+    events = "\n".join(line for line in VISITS.splitlines() if line != "bert B click 2-12")
+    return prepare(shop(events, reviews=validated(reviews, Reviews, "reviews")), min_events=1)
+
+
+def test_reviews_come_with_dense_ids_and_clean_text() -> None:
+    reviews = with_reviews().reviews
+    assert reviews["user"].tolist() == [0, 0, 1, 1]
+    assert reviews["item"].tolist() == [0, 1, 2, 1]
+    assert reviews["text"].tolist() == ["Good. very", "bad", "So", "Old. friend"]
+
+
+def test_a_review_goes_with_the_last_event_it_belongs_to() -> None:
+    ready = with_reviews()  # events: anna A A B, bert C A; bert's review of B has no event
+    kept = {
+        tuple(mask): ready.select(np.array(mask, bool)).reviews["text"].str[:3].tolist()
+        for mask in ([0, 1, 1, 1, 1], [0, 0, 1, 1, 1], [1, 1, 0, 0, 0])
+    }
+    assert kept[0, 1, 1, 1, 1] == ["Goo", "bad", "So", "Old"]  # anna's cart of A is left
+    assert kept[0, 0, 1, 1, 1] == ["bad", "So", "Old"]
+    assert kept[1, 1, 0, 0, 0] == ["Goo", "Old"]
+    cut = int(datetime(2024, 2, 3, tzinfo=UTC).timestamp() * 1e6)
+    earlier = ready.select(np.ones(5, bool), before=cut)
+    assert earlier.reviews["text"].tolist() == ["Good. very", "bad"]
+
+
+def test_a_selection_keeps_every_column_of_an_event_together() -> None:
+    ready = with_reviews()
+    keep = np.array([0, 1, 0, 1, 1], bool)
+    left = ready.select(keep)
+    assert ready.time is not None and left.time is not None
+    for name in ("user", "item", "weight", "event", "time", "query"):
+        np.testing.assert_array_equal(getattr(left, name), getattr(ready, name)[keep])
+    pd.testing.assert_frame_equal(left.context, ready.context[keep].reset_index(drop=True))
+
+
+def test_a_fingerprint_covers_what_only_rich_sources_have() -> None:
+    lines = VISITS.strip().splitlines()
+    variants = [VISITS, VISITS.replace(" tea", " cup"), VISITS.replace("2-23", "2-22")]
+    variants.append("\n".join([*lines[:-1], lines[-1].replace("bert", "aert")]))
+    ready = [prepare(shop(text), min_events=1) for text in variants] + [with_reviews()]
+    assert len({one.fingerprint for one in ready}) == len(ready)

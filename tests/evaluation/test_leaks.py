@@ -5,6 +5,7 @@ that was built to cheat does not.
 """
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -13,7 +14,21 @@ import pandas as pd
 import pytest
 import scipy.sparse as sp
 
-from reclib.data import Fold, Marketplace, Prepared, leave_one_out, prepare
+from reclib.data import (
+    Fold,
+    Marketplace,
+    Prepared,
+    Split,
+    cold_items,
+    cold_users,
+    extract_features,
+    global_time,
+    leave_one_out,
+    prepare,
+    random_split,
+)
+from reclib.data.features import item_texts
+from reclib.data.schema import Interactions, Items, validated
 from reclib.evaluation import evaluate, ranking_metrics
 from reclib.models import Collaborative, Content, Fusion, Language, Popular, Scorer
 from reclib.models.base import Indices, Scores
@@ -121,17 +136,7 @@ def poisoned(seed: int, make_random: Callable[..., Prepared]) -> tuple[Prepared,
     seen = clean.matrix.toarray() > 0
     for user, last in enumerate(np.searchsorted(clean.user, np.arange(clean.n_users), "right") - 1):
         item[last] = rng.choice(np.flatnonzero(~seen[user]))
-    twin = Prepared(
-        name=clean.name,
-        user_ids=clean.user_ids,
-        item_ids=clean.item_ids,
-        user=clean.user,
-        item=item,
-        weight=clean.weight,
-        items=clean.items,
-        steps=clean.steps,
-    )
-    return clean, twin
+    return clean, replace(clean, item=item)
 
 
 def moved_by_poison(
@@ -153,6 +158,160 @@ def test_held_out_products_do_not_move_a_score(
 
 def test_a_planted_look_into_the_future_is_caught(make_random: Callable[..., Prepared]) -> None:
     assert moved_by_poison(lambda ready: Foreseeing(everything=ready), make_random) >= 1
+
+
+# --- held-out rows: whatever they hold, nothing that is fitted changes, in any split
+
+
+SPLITS: dict[str, Callable[[Prepared], Split]] = {
+    "full-loo": leave_one_out,
+    "full-time": global_time,
+    "random": partial(random_split, rng=1),
+    "cold-users": partial(cold_users, share=0.2, rng=1),
+    "cold-users, given 2": partial(cold_users, share=0.2, given=2, rng=1),
+    "cold-items": partial(cold_items, share=0.2, rng=1),
+}
+
+
+@pytest.fixture(scope="module")
+def whole(make_random: Callable[..., Prepared]) -> Prepared:
+    """A marketplace with everything that a row can hold; some products are met again."""
+    ready = make_random(40, n_users=60, n_items=30)
+    rng = np.random.default_rng(40)
+    again = np.sort(np.append(np.arange(ready.n_events), np.arange(0, ready.n_events, 5)))
+    user, item, n = ready.user[again], ready.item[again], len(again)
+    moments = rng.permutation(n) * 1000
+    time = moments[np.lexsort((moments, user))]  # in the order of each history
+    words = rng.choice(["good", "bad", "tea0", "ink1"], (n, 2))
+    reviews = pd.DataFrame(
+        {
+            "user": user,
+            "item": item,
+            "time": time + 1,
+            "rating": np.float32(5),
+            "text": [" ".join(row) for row in words],
+        }
+    )
+    context = {"device": ["phone", "desktop"], "season": ["winter", "spring", "summer"]}
+    return replace(
+        ready,
+        user=user,
+        item=item,
+        weight=rng.choice([1, 2, 3], n).astype(np.float32),
+        event=rng.choice([1, 2, 3], n).astype(np.int8),
+        time=time,
+        query=rng.integers(-1, 4, n).astype(np.int32),
+        queries=("tea1 tea2", "ink3", "rope0 rope4", "lamp5"),
+        context=pd.DataFrame(
+            {kind: pd.Categorical(rng.choice(levels, n)) for kind, levels in context.items()}
+        ),
+        reviews=reviews.drop_duplicates(["user", "item"], ignore_index=True),
+    )
+
+
+def poisoned_rows(ready: Prepared, rows: np.ndarray) -> Prepared:
+    """Change all about some rows but their user and their place in the history.
+
+    A product that a user has in these rows alone becomes another one of these rows.
+    """
+    item = ready.item.copy()
+    for user in range(ready.n_users):
+        his = ready.user == user
+        kept = ready.item[his & ~rows]
+        ring = np.setdiff1d(ready.item[rows], kept)
+        for row in np.flatnonzero(his & rows & ~np.isin(ready.item, kept)):
+            item[row] = ring[(np.searchsorted(ring, ready.item[row]) + 1) % len(ring)]
+    context = {
+        kind: pd.Categorical(np.where(rows, "poison", column.astype(str)))
+        for kind, column in ready.context.items()
+    }
+    written = rows[ready.new]  # one review for each pair, in the order of rows
+    return replace(
+        ready,
+        item=item,
+        weight=np.where(rows, np.float32(50), ready.weight),
+        event=np.where(rows, 3, ready.event).astype(np.int8),
+        time=ready.time + rows,
+        query=np.where(rows, len(ready.queries), ready.query).astype(np.int32),
+        queries=(*ready.queries, "rope1 tea1"),
+        context=pd.DataFrame(context),
+        reviews=ready.reviews.assign(
+            item=item[ready.new],
+            time=ready.reviews["time"] + written,
+            rating=np.where(written, np.float32(1), ready.reviews["rating"]),
+            text=np.where(written, "poison rope1", ready.reviews["text"]),
+        ),
+    )
+
+
+def fitted_on(train: Prepared) -> dict[str, np.ndarray]:
+    """Everything that is learnt from training data before any scorer."""
+    features = extract_features(train, review_text=True, context_weight=1, query_weight=1)
+    popular = Popular().fit(train)
+    return {
+        "users": features.users.toarray(),
+        "items": features.items.toarray(),
+        "vocabulary": features.names.astype(str),
+        "popularity": popular.score(np.arange(2)),
+        "interactions": train.matrix.toarray(),
+        "texts": np.array(item_texts(train, reviews=True)),
+    }
+
+
+def changed(one: Prepared, two: Prepared) -> set[str]:
+    """What differs between the fits on two trainings."""
+    first, second = fitted_on(one), fitted_on(two)
+    return {name for name in first if not np.array_equal(first[name], second[name])}
+
+
+def twin_of(ready: Prepared, split: Callable[[Prepared], Split], fold: str) -> Prepared:
+    """The same marketplace with poison in all rows that this fold keeps from training."""
+    return poisoned_rows(ready, ~getattr(split(ready), fold).kept)
+
+
+@pytest.mark.parametrize("name", SPLITS)
+@pytest.mark.parametrize("fold", ["validation", "test"])
+def test_poison_in_held_out_rows_changes_nothing_that_is_fitted(
+    whole: Prepared, name: str, fold: str
+) -> None:
+    split = SPLITS[name]
+    twin = twin_of(whole, split, fold)
+    clean, poison = (getattr(split(ready), fold) for ready in (whole, twin))
+    assert (clean.relevant != poison.relevant).nnz > 0
+    assert changed(clean.train, poison.train) == set()
+
+
+@pytest.mark.parametrize("name", SPLITS)
+def test_validation_is_blind_to_the_rows_of_the_test(whole: Prepared, name: str) -> None:
+    split = SPLITS[name]
+    twin = twin_of(whole, split, "test")
+    clean, poison = (split(ready).validation for ready in (whole, twin))
+    assert (clean.relevant != poison.relevant).nnz == 0
+    assert changed(clean.train, poison.train) == set()
+
+
+@pytest.mark.parametrize("name", SPLITS)
+@pytest.mark.parametrize(
+    ("leak", "caught"),
+    [
+        ("item", {"interactions", "users", "popularity"}),
+        ("weight", {"interactions", "users"}),
+        ("query", {"users"}),
+        ("context", {"vocabulary", "items", "users"}),
+        ("reviews", {"texts", "items", "users"}),
+    ],
+)
+def test_a_planted_look_at_held_out_rows_is_caught(
+    whole: Prepared, name: str, leak: str, caught: set[str]
+) -> None:
+    """Planted: training holds these of all rows, or all reviews."""
+    split = SPLITS[name]
+    twin = twin_of(whole, split, "test")
+    peeking = [
+        replace(whole, queries=twin.queries, **{leak: getattr(ready, leak)})
+        for ready in (whole, twin)
+    ]
+    assert caught <= changed(*peeking)
 
 
 # --- order of ids: same-day ties sorted by id give the next product away
@@ -180,7 +339,13 @@ def sorted_days(names: np.ndarray) -> Prepared:
         history = np.sort(days, axis=1).ravel()
         rows += [(f"u{user:03d}", names[item], place) for place, item in enumerate(history)]
     events = pd.DataFrame(rows, columns=["user_id", "item_id", "position"])
-    return prepare(Marketplace("sorted days", events, items))
+    return prepare(
+        Marketplace(
+            "sorted days",
+            validated(events, Interactions, "sorted days"),
+            validated(items, Items, "sorted days"),
+        )
+    )
 
 
 def gain_from_id_order(make: Make) -> float:

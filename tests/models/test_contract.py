@@ -6,11 +6,12 @@ from functools import partial
 
 import numpy as np
 import pandas as pd
+import polars as pl
 import pytest
 import scipy.sparse as sp
 
 from reclib import models
-from reclib.data import Prepared
+from reclib.data import Marketplace, Prepared, prepare
 from reclib.errors import ReclibError
 from reclib.models import Collaborative, Content, Fusion, Language, Popular, Random, Scorer
 from reclib.study.experiment import single_scorers
@@ -306,19 +307,18 @@ def crowd() -> Prepared:
     n_users, n_items = 20_000, 300
     rng = np.random.default_rng(0)
     item = np.argsort(rng.random((n_users, n_items), np.float32), axis=1)[:, :4].ravel()
-    names = pd.Index([f"w{n % 40} w{(n + 1) % 40}" for n in range(n_items)])
-    table = pd.DataFrame(
-        {"title": names, "categories": "", "brand": "", "description": "", "price": np.nan}
+    item_ids = pl.Series([f"i{item:03d}" for item in range(n_items)])
+    user_ids = pl.Series([f"u{user:05d}" for user in range(n_users)])
+    events = pl.DataFrame(
+        {
+            "user_id": user_ids.gather(np.repeat(np.arange(n_users), 4)),
+            "item_id": item_ids.gather(item),
+            "position": np.tile(np.arange(4), n_users),
+        }
     )
-    return Prepared(
-        name="crowd",
-        user_ids=pd.Index([f"u{user:05d}" for user in range(n_users)]),
-        item_ids=pd.Index([f"i{item:03d}" for item in range(n_items)]),
-        user=np.repeat(np.arange(n_users, dtype=np.int32), 4),
-        item=item.astype(np.int32),
-        weight=np.ones(n_users * 4, np.float32),
-        items=table,
-        steps=pd.DataFrame(),
+    titles = [f"w{n % 40} w{(n + 1) % 40}" for n in range(n_items)]
+    return prepare(
+        Marketplace("crowd", events, pl.DataFrame({"item_id": item_ids, "title": titles}))
     )
 
 

@@ -5,9 +5,11 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
+import polars as pl
 import pytest
 
-from reclib.data import Prepared, history_weights
+from reclib.data import Marketplace, Prepared, history_weights, prepare
 from reclib.errors import ReclibError
 from reclib.models import Language, encode, encoder
 
@@ -50,6 +52,32 @@ def test_what_all_vectors_share_is_taken_off(
 
     monkeypatch.setattr("reclib.models.language.encode", shifted)
     np.testing.assert_allclose(Language().fit(tiny).score(np.arange(9)), plain, atol=1e-4)
+
+
+def test_a_product_without_a_text_is_not_scored_and_says_nothing_of_a_user(
+    make_prepared: Callable[..., Prepared], fake_encode: object
+) -> None:
+    titles = ["red pen", "blue pen", "", "green tea", "black tea"]
+    items = pd.DataFrame({"item_id": list("ABCDE"), "title": titles})
+    scores = [
+        Language().fit(make_prepared({"anna": history, "bert": "BDE"}, items)).score([0])
+        for history in ("ABD", "ACBD")
+    ]
+    assert np.isnan(scores[0]).tolist() == [[False, False, True, False, False]]
+    assert np.argsort(scores[0]).tolist() == np.argsort(scores[1]).tolist()
+
+
+def test_where_the_catalogue_has_no_text_training_reviews_are_read(
+    make_market: Callable[..., Marketplace], fake_encode: object
+) -> None:
+    market = make_market({"anna": "ABCD", "bert": "BAD"}, pd.DataFrame({"item_id": list("ABCD")}))
+    written = [("anna", "A", "a warm red coat"), ("bert", "B", "a warm coat"), ("bert", "D", "tea")]
+    reviews = pl.DataFrame(written, ["user_id", "item_id", "text"], orient="row")
+    ready = prepare(replace(market, reviews=reviews.with_columns(rating=5.0)))
+    scores = Language().fit(ready.select(ready.age > 0)).score([0])
+    assert np.isnan(scores).tolist() == [[False, False, True, True]]  # D's review is held out
+    with pytest.raises(ReclibError, match="tiny: no product has a text"):
+        Language().fit(prepare(market))
 
 
 def test_the_cost_of_encoding_is_that_of_the_first_time(

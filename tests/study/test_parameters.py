@@ -175,6 +175,14 @@ def test_an_own_folder_becomes_absolute_and_has_a_safe_name(
     assert parameters.data_name("elsewhere/simulated") == "own-simulated"
 
 
+def test_a_category_of_a_family_has_a_name_without_a_slash() -> None:
+    assert parameters.data_name("amazon-2014/Beauty") == "amazon-2014-Beauty"
+    assert parameters.parameter_file("amazon-2014/Beauty", "full").name == (
+        "amazon-2014-Beauty-full.yaml"
+    )
+    assert parameters.data_name("elsewhere/amazon-2014-Beauty") == "own-amazon-2014-Beauty"
+
+
 def test_every_parameter_file_of_the_project_is_valid(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(parameters, "resolve_data", lambda data, size: data)
     files = sorted(paths.PARAMS.glob("*.yaml"))
