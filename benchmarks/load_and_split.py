@@ -4,8 +4,9 @@ Run: ``.venv/bin/python benchmarks/load_and_split.py [events …]``; the default
 curve 100,000, 1,000,000 and 10,000,000 events. There are a tenth as many products, half of
 them with HTML in their titles, and a twentieth as many users; product popularity is
 Zipf-like. Both ways validate, drop impossible dates, repeats, machines and short histories,
-clean texts, rank prices, number the ids and hold out the last new product; up to
-1,000,000 events the results are compared and must be equal.
+clean texts, rank prices, number the ids, tell the situation of every event, and hold out the
+last two new products, with the matrix R of each fold; up to 1,000,000 events the results are
+compared and must be equal.
 Every measurement is a process of its own, so that its peak memory is known.
 """
 
@@ -21,6 +22,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import polars as pl
+import scipy.sparse as sp
 
 from reclib.data import leave_one_out, load, prepare
 
@@ -77,14 +79,23 @@ def write_market(folder: Path, n_events: int) -> None:
     ).write_parquet(folder / "items.parquet")
 
 
-def with_reclib(folder: Path) -> tuple[np.ndarray, ...]:
+def with_reclib(folder: Path) -> dict[str, np.ndarray]:
     """Load, clean, number and split as the study does."""
     split = leave_one_out(prepare(load(folder, size="full")))
-    train, items = split.test.train, split.test.train.items
-    return train.user, train.item, split.test.relevant.indices, items["title"], items["price_level"]
+    items = split.test.train.items
+    found = {"title": items["title"], "price_level": items["price_level"]}
+    for fold in (split.validation, split.test):
+        train = fold.train
+        found |= {
+            f"{fold.name}_matrix": train.matrix.data,
+            f"{fold.name}_asked": fold.relevant.indices,
+            f"{fold.name}_time": train.time,
+            **{f"{fold.name}_{name}": column for name, column in train.context.items()},
+        }
+    return found
 
 
-def with_pandas(folder: Path) -> tuple[np.ndarray, ...]:
+def with_pandas(folder: Path) -> dict[str, np.ndarray]:
     """Do the same with pandas alone, as it is usually written."""
     events = pd.read_parquet(folder / "interactions.parquet")
     items = pd.read_parquet(folder / "items.parquet")
@@ -109,17 +120,29 @@ def with_pandas(folder: Path) -> tuple[np.ndarray, ...]:
     events["item"] = item_ids.get_indexer(events["item_id"])
     events = events.sort_values(["user", "position"])
 
+    moment = events["timestamp"].dt
+    season = ["winter", "spring", "summer", "autumn"]
+    hour = ["night", "morning", "afternoon", "evening"]
+    events["hour"] = pd.Categorical.from_codes(moment.hour // 6, hour)
+    day = (moment.day_of_week > 4).astype(int)
+    events["weekday"] = pd.Categorical.from_codes(day, ["workday", "weekend"])
+    events["season"] = pd.Categorical.from_codes(moment.month % 12 // 3, season)
+    events["weight"] = events["event"].map({"click": 1.0, "cart": 2.0, "purchase": 3.0})
     new = ~events.duplicated(["user", "item"])
     met = new.groupby(events["user"]).cumsum()
     age = met.groupby(events["user"]).transform("max") - met
-    train, asked = events[age > 0], events[new & (age == 0)]
-    return (
-        train["user"].to_numpy(),
-        train["item"].to_numpy(),
-        asked["item"].to_numpy(),
-        items["title"],
-        items["price_level"],
-    )
+    found = {"title": items["title"], "price_level": items["price_level"]}
+    for name, place in {"validation": 1, "test": 0}.items():
+        train, asked = events[age > place], events[new & (age == place)]
+        cells = (train["user"], train["item"])
+        shape = (len(user_ids), len(item_ids))
+        found |= {
+            f"{name}_matrix": sp.csr_array((train["weight"], cells), shape, np.float32).data,
+            f"{name}_asked": asked["item"].to_numpy(),
+            f"{name}_time": train["timestamp"].astype("int64"),
+            **{f"{name}_{part}": train[part] for part in ("hour", "weekday", "season")},
+        }
+    return found
 
 
 def check(events: pd.DataFrame, items: pd.DataFrame) -> None:
@@ -150,7 +173,7 @@ def measure(way: str, folder: Path) -> None:
         result = run(folder)
         seconds.append(time.perf_counter() - started)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20  # from KiB
-    np.savez(folder / way, *map(np.asarray, result))
+    np.savez(folder / way, **{name: np.asarray(found) for name, found in result.items()})
     print(min(seconds), peak)
 
 
@@ -168,7 +191,9 @@ def main(sizes: list[int]) -> None:
             figures = []
             for way in ways:
                 command = [sys.executable, __file__, "--measure", way, str(folder)]
-                printed = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+                printed = subprocess.run(
+                    command, check=True, stdout=subprocess.PIPE, text=True
+                ).stdout
                 figures.append([float(value) for value in printed.split()])
                 line += f"{figures[-1][0]:>8.2f} s{figures[-1][1]:>7.2f}"
             if len(ways) == 2:

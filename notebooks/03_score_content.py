@@ -23,7 +23,11 @@ seed = 0
 
 decay = 0.7
 history = 20
+text = True
+review_text = False
 price_weight = 0.02
+context_weight = 1.0
+query_weight = 2.0
 k = 10
 
 # %% tags=["hide-input"]
@@ -65,7 +69,15 @@ print((y @ x).round(2))
 # %%
 split = leave_one_out(prepare(marketplace))
 fold = split.validation
-content = Content(decay=decay, history=history, price_weight=price_weight)
+content = Content(
+    decay=decay,
+    history=history,
+    text=text,
+    review_text=review_text,
+    price_weight=price_weight,
+    context_weight=context_weight,
+    query_weight=query_weight,
+)
 content.fit(fold.train, rng=seed)
 
 # %% tags=["hide-input"]

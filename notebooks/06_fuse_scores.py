@@ -24,7 +24,11 @@ seed = 0
 
 decay = 0.7
 history = 20
+text = True
+review_text = False
 price_weight = 0.02
+context_weight = 1.0
+query_weight = 2.0
 encoder = "all-MiniLM-L6-v2"
 normalise = "minmax"  # minmax | zscore | percentile
 n_trials = 66
@@ -64,7 +68,14 @@ display(Markdown(tables.origin_note(marketplace)))
 split = leave_one_out(prepare(marketplace))
 fold = split.validation
 scorers = single_scorers(
-    decay=decay, history=history, price_weight=price_weight, encoder=encoder
+    decay=decay,
+    history=history,
+    text=text,
+    review_text=review_text,
+    price_weight=price_weight,
+    context_weight=context_weight,
+    query_weight=query_weight,
+    encoder=encoder,
 )
 pairs = sample_pairs(fold, rng=seed)
 collaborative = choose_profile(scorers, fold, pairs=pairs, k=k, rng=seed)

@@ -24,7 +24,11 @@ seed = 0
 
 decay = 0.7
 history = 20
+text = True
+review_text = False
 price_weight = 0.02
+context_weight = 1.0
+query_weight = 2.0
 encoder = "all-MiniLM-L6-v2"
 normalise = "minmax"
 n_trials = 66
@@ -62,7 +66,14 @@ pd.Series(machine()).map(str).to_frame("this run").style.set_table_attributes(
 experiment = run_experiment(
     leave_one_out(prepare(marketplace)),
     single_scorers(
-        decay=decay, history=history, price_weight=price_weight, encoder=encoder
+        decay=decay,
+        history=history,
+        text=text,
+        review_text=review_text,
+        price_weight=price_weight,
+        context_weight=context_weight,
+        query_weight=query_weight,
+        encoder=encoder,
     ),
     truth=marketplace.truth,
     k=k,

@@ -164,7 +164,7 @@ FACTS = (
     (f"events per user ({SPREAD})", "events_per_user"),
     (f"different products per user ({SPREAD})", "products_per_user"),
     ("Gini coefficient of popularity", "popularity.gini"),
-    ("events on the top 1 % of products", "popularity.top_share %"),
+    ("share of the top 1 % of products in it", "popularity.top_share %"),
     ("events with a product met before", "repeats %"),
     (f"visits or invoices, events of each ({SPREAD})", "visits"),
     ("clicks per search / carts per click / purchases per cart", "funnel"),

@@ -8,6 +8,7 @@ import polars as pl
 from reclib.data.schema import Step
 
 _MARKUP = r"<[/!]?[A-Za-z][^<>]{0,200}>"  # a tag, not "3 < 5 and 7 > 2"
+_SPACE = r"\s{2,}|[^\S ]"  # leaves a single space alone, which is quicker than \s+
 CURRENCIES: Mapping[str, str] = {"$": "USD", "€": "EUR", "£": "GBP", "¥": "JPY"}
 _CURRENCY = r"([$€£¥]|[A-Z]{3})?"
 _PRICE = rf"^(?:[Ff]rom)?\s*{_CURRENCY}\s*(\d[\d.,]*)\s*{_CURRENCY}\s*(?:[-–].*)?$"
@@ -63,7 +64,7 @@ def clean_texts(texts: pl.Expr) -> pl.Expr:
     ['AT&T phone black', '']
     """
     unescaped = texts.fill_null("").map_batches(_unescape, return_dtype=pl.String)
-    plain = unescaped.str.replace_all(_MARKUP, " ").str.replace_all(r"\s+", " ")
+    plain = unescaped.str.replace_all(_MARKUP, " ").str.replace_all(_SPACE, " ")
     return plain.str.strip_chars()
 
 

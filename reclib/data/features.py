@@ -24,7 +24,7 @@ class Features:
     users
         x_u, CSR float32, shape (n_users, n_features); an empty row for an empty history.
     items
-        y_i, CSR float32, shape (n_items, n_features).
+        y_i, CSR float32, shape (n_items, n_features); an empty row where nothing is known.
     names
         Shape (n_features,): a word, ``price:low`` and ``price:high``, or a level of the
         context, such as ``season:winter``.
@@ -44,7 +44,7 @@ def extract_features(
     review_text: bool = False,
     price_weight: float = 0.02,
     context_weight: float = 1.0,
-    query_weight: float = 0.0,
+    query_weight: float = 2.0,
 ) -> Features:
     """Eq. 2 and Eq. 3: features of users and products from the data D.
 
@@ -71,9 +71,10 @@ def extract_features(
     context_weight
         c, at least 0; 0 leaves the context out. For every kind of context (device, season,
         …) and each of its levels l, h_l = √s_l − √s̄_l, where s̄ are the shares of the levels
-        among all events and s those among the events of a product, or the visits of a user,
-        after 20 average ones are added to them. So a product that is met in no special
-        situation has h = 0; one kind adds at most 2 to |h|².
+        among all events and s those among the events of a product, or the visits of a user
+        (runs of events in one situation), after `PRIOR_EVENTS` average ones are added. So
+        a product that is met in no special situation has h = 0; one kind adds at most 2 to
+        |h|². Only the `MOST_LEVELS` most common levels in training count.
     query_weight
         q, at least 0; 0 leaves the queries out.
 

@@ -166,7 +166,7 @@ class Prepared:
         keep
             Shape (n_events,).
         before
-            Microseconds since 1970: reviews written then or later leave.
+            Microseconds since 1970: reviews written then or later leave, and undated ones.
 
         Returns
         -------
@@ -175,15 +175,12 @@ class Prepared:
         """
         reviews = self.reviews
         if len(reviews):
-            stays = ~np.isin(
-                _pairs(reviews["user"], reviews["item"], self.n_items),
-                np.setdiff1d(
-                    _pairs(self.user[~keep], self.item[~keep], self.n_items),
-                    _pairs(self.user[keep], self.item[keep], self.n_items),
-                ),
-            )
+            pair = pl.Series(_pairs(self.user, self.item, self.n_items))
+            written = pl.Series(_pairs(reviews["user"], reviews["item"], self.n_items))
+            left = _is_in(written, pair.filter(pl.Series(keep)))
+            stays = (left | ~_is_in(written, pair)).to_numpy()
             if before is not None:
-                stays &= (reviews["time"] < before).to_numpy()
+                stays &= reviews["time"].between(0, before, inclusive="left").to_numpy()
             reviews = reviews[stays].reset_index(drop=True)
         return replace(
             self,
@@ -385,6 +382,10 @@ def _renumbered(
     """Leave ids out, and count the places of the others anew; `keep` is as long as `ids`."""
     place = (np.cumsum(keep) - 1).astype(np.int32)
     return ids.filter(pl.Series(keep)), pl.Series(place[codes.to_numpy()])
+
+
+def _is_in(values: pl.Series, others: pl.Series) -> pl.Series:
+    return values.is_in(others.unique().implode())
 
 
 def _pairs(user: ArrayLike, item: ArrayLike, n_items: int) -> NDArray[np.int64]:

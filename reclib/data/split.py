@@ -28,8 +28,8 @@ class Fold:
     protocol
         How the products were held out; metrics carry this name.
     strangers
-        Number of users with something held out and nothing in `train`; only `cold_users`
-        asks for their products.
+        Number of users with something held out who are not asked, because nothing of
+        theirs is in `train`; `cold_users` asks them all the same.
     kept
         Shape (n_events,): which events of the data that were split are in `train`.
     """
@@ -244,7 +244,7 @@ def cold_items(prepared: Prepared, *, share: float = 0.1, rng: int) -> Split:
     ReclibError
         If the share is out of range, or there are too few products.
     """
-    touched = np.unique(prepared.item)
+    touched = np.flatnonzero(np.bincount(prepared.item))
     group = _deal(touched, share, size=prepared.n_items, what="products with an event", rng=rng)
     given = np.zeros(prepared.n_events, bool)
     return _cold(prepared, "item", group, given=given)
@@ -332,9 +332,10 @@ def _fold(
     kept = prepared.select(train, before=before)
     known = np.bincount(kept.user, minlength=prepared.n_users) > 0
     strange = asked & ~known[prepared.user]
+    if protocol == "cold-users":  # which is about them
+        strange[:] = False
     strangers = int(np.count_nonzero(np.bincount(prepared.user[strange])))
-    if protocol != "cold-users":  # which is about them
-        asked = asked & ~strange
+    asked = asked & ~strange
     pairs = (prepared.user[asked], prepared.item[asked])
     met = sp.csr_array((np.ones(len(pairs[0]), bool), pairs), shape=prepared.shape)
     relevant = sp.csr_array(met > kept.matrix.astype(bool))
@@ -372,7 +373,7 @@ def _with_reviews(fold: Fold, keep: ArrayLike) -> Fold:
 
 
 def _deal(
-    candidates: NDArray[np.integer], share: float, *, size: int, what: str, rng: int
+    candidates: NDArray[np.intp], share: float, *, size: int, what: str, rng: int
 ) -> NDArray[np.int8]:
     """Draw a group for each of `size` indices: 1 validation, 2 test, 0 everything else."""
     if not 0 < share < 0.5:

@@ -45,7 +45,7 @@ class Collaborative(Scorer):
         review_text: bool = False,
         price_weight: float = 0.02,
         context_weight: float = 1.0,
-        query_weight: float = 0.0,
+        query_weight: float = 2.0,
     ) -> None:
         if profile not in PROFILES:
             raise unknown("profile", profile, PROFILES)

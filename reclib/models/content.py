@@ -31,7 +31,7 @@ class Content(Scorer):
         review_text: bool = False,
         price_weight: float = 0.02,
         context_weight: float = 1.0,
-        query_weight: float = 0.0,
+        query_weight: float = 2.0,
     ) -> None:
         self.decay = decay
         self.history = history

@@ -43,12 +43,12 @@ def card(marketplace: Marketplace) -> Card:
     -------
     dict
         Ready for JSON. None stands for what the data cannot give: no visit lengths without
-        visits, no rating shares without ratings. Shares are of 1. ``popularity`` is over
-        the products that have an event; ``repeats`` is the share of events whose product
-        the user had met before; clicks per search are those that came out of one.
-        ``random_click_rate`` is that of products shown at random
-        in the first three places: counted where a policy of that name did so, computed
-        from the truth of a simulated marketplace.
+        visits, no rating shares without ratings. Shares are of 1. The ``popularity`` of a
+        product is its number of users, over the products that have any; ``repeats`` is the
+        share of events whose product the user had met before; clicks per search are those
+        that came out of one. ``random_click_rate`` is that of products shown at random in
+        the first three places: counted where a policy of that name did so, computed from
+        the truth of a simulated marketplace.
     """
     events, items = marketplace.interactions, marketplace.items
     with_item = events.filter(pl.col("item_id").is_not_null())
@@ -204,8 +204,8 @@ def _density(with_item: pl.DataFrame, n_items: int) -> float | None:
 
 
 def _popularity(rows: pl.DataFrame) -> dict[str, float | None]:
-    """Measure how unequally events fall on the products that have any."""
-    counts = _counts(rows, "item_id")
+    """Measure how unequally users fall on the products that have any; repeats count once."""
+    counts = _counts(rows.unique(["user_id", "item_id"]), "item_id")
     if not len(counts):
         return dict.fromkeys(("gini", "top_share"))
     ranks = np.arange(1, len(counts) + 1)

@@ -268,7 +268,7 @@ def measure_lists(
     n_resamples: int = 2000,
     rng: int = 0,
 ) -> pd.DataFrame:
-    """Measure the lists of each model under ``full-loo``, with intervals.
+    """Measure the lists of each model under the protocol of the fold, with intervals.
 
     Parameters
     ----------
@@ -318,7 +318,7 @@ def measure_lists(
         (model, metric, mean[i], *interval(means[:, i]), known[:, i].sum())
         for i, (model, metric) in enumerate(columns)
     ]
-    return _tidy(rows, "full-loo", "raw")
+    return _tidy(rows, fold.protocol, "raw")
 
 
 def measure_pairs(

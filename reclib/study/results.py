@@ -33,7 +33,10 @@ MODELS = (
     "llm-fusion",
     "always-yes",
 )
-PROTOCOLS = ("full-loo", "pairs", "full-time", "sampled-99", "online")
+PROTOCOLS = (
+    *("full-loo", "pairs", "full-time", "cold-users", "cold-items", "random"),
+    *("sampled-99", "online"),
+)
 MEASURES = (
     *("precision@10", "recall@10", "f1@10", "ndcg@10", "mrr@10", "map@10", "hit_rate@10"),
     *("ild@10", "ctr@10", "precision", "recall", "f1"),

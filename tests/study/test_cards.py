@@ -122,8 +122,8 @@ def at(content: Any, path: str) -> Any:
         ("events_per_user.median", 3.5),
         ("events_per_user.mean", 3.5),
         ("products_per_user.mean", 1.5),
-        ("popularity.gini", 1 / 3),  # counts 1 and 5
-        ("popularity.top_share", 5 / 6),
+        ("popularity.gini", 1 / 6),  # users 1 and 2
+        ("popularity.top_share", 2 / 3),
         ("repeats", 3 / 6),
         ("purchases.per_user.mean", 1.5),
         ("purchases.repeats", 1 / 3),
@@ -203,7 +203,7 @@ def test_every_card_has_the_same_entries(shop: Marketplace, shown: Marketplace) 
 
 
 def test_popularity_is_even_where_all_are_equal() -> None:
-    rows = pl.DataFrame({"item_id": list("aabbcc")})
+    rows = pl.DataFrame({"user_id": list("xyxyyx"), "item_id": list("aabbcc")})
     assert cards._popularity(rows) == {"gini": 0.0, "top_share": pytest.approx(1 / 3, rel=1e-5)}
 
 
