@@ -75,7 +75,7 @@ if marketplace.reviews is not None:
 
 # %%
 prepared = prepare(marketplace)
-prepared.steps.style.hide()
+prepared.steps.style.hide().format(thousands=",")
 
 # %% [markdown]
 # Texts lose HTML entities and markup. Prices become percentiles within their currency, so

@@ -135,18 +135,20 @@ pd.DataFrame(
 # among all events. A product that is met in no special situation gets zeros. A few average
 # events are added to those of each product, so that one event says little.
 #
-# For each level, the product that leans to it most:
+# For each level, the product that leans to it most; the strongest twelve:
 
 # %%
 situations = np.flatnonzero(~part.isin(["text", "price"]))
-leaning = [features.items[:, [column]].toarray().argmax() for column in situations]
+columns = features.items[:, situations].tocsc()
+leaning = columns.argmax(axis=0)
 most = pd.DataFrame(
     {
         "situation": features.names[situations],
         "item_id": train.item_ids[leaning],
         "title": train.items["title"].to_numpy()[leaning],
+        "leaning": columns.max(axis=0).toarray(),
     }
-)
+).nlargest(12, "leaning")
 
 # %% tags=["hide-input"]
 unknown = Markdown("> These data tell no situation, so this part is empty here.")
@@ -211,7 +213,7 @@ measured = measure_lists(outcomes, fold, rng=seed)
 tables.metrics_table(measured, [f"ndcg@{k}", f"recall@{k}", f"ild@{k}"])
 
 # %% [markdown]
-# A word of caution on the searches. Where the asked product came out of the same search as
+# A word of caution, for data with searches. Where the asked product came out of the same search as
 # the event before it, the words, typed beforehand, point straight at it. That is fair in a
 # shop that recommends during a visit. In a split by time most such pairs are cut apart, and
 # little of the gain is left.
