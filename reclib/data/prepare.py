@@ -107,14 +107,18 @@ class Prepared:
         """(n_users, n_items)."""
         return self.n_users, self.n_items
 
+    @property
+    def pair(self) -> NDArray[np.int64]:
+        """Shape (n_events,): one number for the user and the product of an event."""
+        return _pairs(self.user, self.item, self.n_items)
+
     @cached_property
     def new(self) -> NDArray[np.bool_]:
         """Shape (n_events,): whether the user meets the product for the first time."""
-        pair = _pairs(self.user, self.item, self.n_items)
+        pair = self.pair
         order = np.argsort(pair, kind="stable")  # quick, for users are in order already
-        first = np.diff(pair[order], prepend=-1) > 0
         new = np.empty(self.n_events, bool)
-        new[order] = first
+        new[order] = np.diff(pair[order], prepend=-1) > 0
         return new
 
     @cached_property
@@ -175,7 +179,7 @@ class Prepared:
         """
         reviews = self.reviews
         if len(reviews):
-            pair = pl.Series(_pairs(self.user, self.item, self.n_items))
+            pair = pl.Series(self.pair)
             written = pl.Series(_pairs(reviews["user"], reviews["item"], self.n_items))
             left = _is_in(written, pair.filter(pl.Series(keep)))
             stays = (left | ~_is_in(written, pair)).to_numpy()

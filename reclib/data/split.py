@@ -173,7 +173,7 @@ def random_split(prepared: Prepared, *, rng: int) -> Split:
     place = np.empty(len(met), np.int64)
     place[dealt] = np.arange(len(met)) - np.searchsorted(user, user)
     # every event with a product shares its place
-    pairs = _pairs(prepared)
+    pairs = prepared.pair
     order = np.argsort(pairs[met])
     places = place[order][np.searchsorted(pairs[met][order], pairs)]  # (n_events,)
 
@@ -290,7 +290,7 @@ def _describe(fold: Fold, prepared: Prepared) -> dict[str, object]:
     user, item = fold.relevant.nonzero()
     asked = np.sort(user.astype(np.int64) * prepared.n_items + item)
     met = np.flatnonzero(prepared.new & ~fold.kept)
-    met = met[np.isin(_pairs(prepared)[met], asked)]  # when asked pairs met first
+    met = met[np.isin(prepared.pair[met], asked)]  # when asked pairs met first
     before_any = np.nan
     if prepared.time is not None:
         before_any = float((prepared.time[met] < prepared.time[kept].max()).mean())
@@ -308,11 +308,6 @@ def _describe(fold: Fold, prepared: Prepared) -> dict[str, object]:
         "before_any": before_any,
         "unseen": float((seen[products] == 0).mean()),
     }
-
-
-def _pairs(prepared: Prepared) -> NDArray[np.int64]:
-    """One number for the user and the product of every event, shape (n_events,)."""
-    return prepared.user.astype(np.int64) * prepared.n_items + prepared.item
 
 
 def _fold(
