@@ -7,13 +7,13 @@ from sklearn.preprocessing import normalize
 
 from reclib.data import Prepared, extract_features
 from reclib.errors import unknown
-from reclib.models.base import Indices, Scorer, Scores
-from reclib.models.content import cosine_product, dense_if_small
+from reclib.models.base import Scores
+from reclib.models.linear import Linear, dense_if_small
 
 PROFILES = ("features", "interactions")
 
 
-class Collaborative(Scorer):
+class Collaborative(Linear):
     """Eq. 5: CF(x_u, i) = Σ_v cos(x_u, x_v) · R_vi, over all users v.
 
     With the unit rows x_u in X, the sum for all users and products is S = (X Xᵀ) R. It is
@@ -58,18 +58,14 @@ class Collaborative(Scorer):
         self.context_weight = context_weight
         self.query_weight = query_weight
 
-    def _fit(self, prepared: Prepared, rng: int) -> None:
+    def _factors(self, prepared: Prepared, rng: int) -> tuple[sp.csr_array, sp.csr_array | Scores]:
         ratings = prepared.matrix  # R, (n_users, n_items)
         if self.profile == "features":
             config = self.config()
             del config["profile"]
-            self._profiles = extract_features(prepared, **config).users
-        else:
-            self._profiles = sp.csr_array(normalize(ratings))
-        pooled = sp.csr_array(self._profiles.T @ ratings)  # XᵀR, (n_features, n_items)
-        # of interactions, XᵀR counts what was had together: few pairs, best left sparse
-        self._pooled = dense_if_small(pooled) if self.profile == "features" else pooled
-
-    def _score(self, users: Indices, items: Indices | slice) -> Scores:
-        profiles = self._profiles[users]  # (n_batch, n_features)
-        return cosine_product(profiles, self._pooled, items)
+            profiles = extract_features(prepared, **config).users
+            pooled = sp.csr_array(profiles.T @ ratings)  # XᵀR, (n_features, n_items)
+            return profiles, dense_if_small(pooled)
+        profiles = sp.csr_array(normalize(ratings))
+        # XᵀR counts what was had together: few pairs, best left sparse
+        return profiles, sp.csr_array(profiles.T @ ratings)

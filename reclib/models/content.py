@@ -2,16 +2,14 @@
 
 from typing import ClassVar
 
-import numpy as np
 import scipy.sparse as sp
 
 from reclib.data import Prepared, extract_features
-from reclib.models.base import Indices, Scorer, Scores
+from reclib.models.base import Scores
+from reclib.models.linear import Linear, dense_if_small
 
-DENSE_BYTES = 2**30
 
-
-class Content(Scorer):
+class Content(Linear):
     """Eq. 4: CBF(x_u, y_i) = cos(x_u, y_i), in the space of `extract_features`.
 
     Parameters
@@ -41,41 +39,7 @@ class Content(Scorer):
         self.context_weight = context_weight
         self.query_weight = query_weight
 
-    def _fit(self, prepared: Prepared, rng: int) -> None:
+    def _factors(self, prepared: Prepared, rng: int) -> tuple[sp.csr_array, sp.csr_array | Scores]:
         self.features = extract_features(prepared, **self.config())
-        self._products = dense_if_small(
-            sp.csr_array(self.features.items.T)
-        )  # (n_features, n_items)
-
-    def _score(self, users: Indices, items: Indices | slice) -> Scores:
-        profiles = self.features.users[users]  # (n_batch, n_features), unit rows
-        return cosine_product(profiles, self._products, items)
-
-
-def dense_if_small(matrix: sp.csr_array) -> sp.csr_array | Scores:
-    """Turn the right side of a product dense where that takes up to 1 GiB.
-
-    A product with a dense right side is two to five times as fast as with a sparse one.
-    """
-    n_rows, n_columns = matrix.shape
-    dense: Scores = matrix.toarray() if 4 * n_rows * n_columns <= DENSE_BYTES else matrix
-    return dense
-
-
-def cosine_product(
-    profiles: sp.csr_array, right: sp.csr_array | Scores, items: Indices | slice
-) -> Scores:
-    """Multiply profiles, (n_batch, n_features), with columns of a matrix (n_features, n_items).
-
-    Returns
-    -------
-    ndarray
-        float32, shape (n_batch, n_candidates); NaN for a user without a profile, because a
-        cosine with nothing is undefined.
-    """
-    if not isinstance(items, slice):  # all columns of a sparse matrix would be a copy of it
-        right = right[:, items]
-    product = profiles @ right
-    scores: Scores = product.toarray() if sp.issparse(product) else product
-    scores[np.diff(profiles.indptr) == 0] = np.nan
-    return scores
+        products = sp.csr_array(self.features.items.T)  # (n_features, n_items)
+        return self.features.users, dense_if_small(products)
