@@ -28,6 +28,7 @@ class Scorer(ABC):
     """
 
     name: ClassVar[str]
+    stochastic: bool = False  # whether the seed changes a fit
     prepared: Prepared | None = None
     _seconds: float = 0.0
     _rng: int | None = None
@@ -61,11 +62,11 @@ class Scorer(ABC):
         return self
 
     def fitted_on(self, prepared: Prepared, rng: int = 0) -> bool:
-        """Whether the last fit was on these very data with this seed."""
-        return self.prepared is prepared and self._rng == rng
+        """Whether the last fit was on these very data, and with this seed if that matters."""
+        return self.prepared is prepared and not (self.stochastic and self._rng != rng)
 
     def ensure_fitted(self, prepared: Prepared, *, rng: int = 0) -> None:
-        """Fit, unless the last fit was on these very data with this seed."""
+        """Fit, unless `fitted_on` says that the last fit will do."""
         if not self.fitted_on(prepared, rng):
             self.fit(prepared, rng=rng)
 
@@ -100,6 +101,53 @@ class Scorer(ABC):
         columns = slice(None) if items is None else _indices(items, prepared.n_items, "item")
         return self._score(chosen, columns)
 
+    def rank(
+        self,
+        users: ArrayLike,
+        k: int = 10,
+        *,
+        exclude_seen: bool = True,
+        batch_size: int = 1024,
+    ) -> tuple[Indices, Scores]:
+        """Find the best k products of each user: higher score first, then smaller index.
+
+        Parameters
+        ----------
+        users
+            Dense user indices, shape (n_users,).
+        k
+            Length of a list.
+        exclude_seen
+            Leave out what the user had in training.
+        batch_size
+            Users ranked at once: memory is at most batch_size × n_items.
+
+        Returns
+        -------
+        items : ndarray
+            int64, shape (n_users, k): dense product indices; −1 where fewer than k products
+            can be scored.
+        scores : ndarray
+            float32, shape (n_users, k); NaN there.
+
+        Raises
+        ------
+        ReclibError
+            If the scorer is not fitted, `k` or `batch_size` is below 1, or an index is out
+            of range.
+        """
+        prepared = self._fitted()
+        for name, value in {"k": k, "batch_size": batch_size}.items():
+            if value < 1:
+                raise ReclibError(f"{name} is {value}; allowed is 1 or more")
+        chosen = _indices(users, prepared.n_users, "user")
+        items = np.empty((len(chosen), k), np.int64)
+        scores = np.empty((len(chosen), k), np.float32)
+        for start in range(0, len(chosen), batch_size):
+            batch = slice(start, start + batch_size)
+            items[batch], scores[batch] = self._rank(chosen[batch], k, exclude_seen)
+        return items, scores
+
     def recommend(
         self,
         users: Sequence[str],
@@ -117,10 +165,8 @@ class Scorer(ABC):
             Outside user ids.
         k
             Length of a list; shorter where fewer products can be recommended.
-        exclude_seen
-            Leave out what the user had in training.
-        batch_size
-            Users scored at once: memory is batch_size × n_items.
+        exclude_seen, batch_size
+            As in `rank`.
         progress
             Show a progress bar.
 
@@ -133,7 +179,7 @@ class Scorer(ABC):
         Raises
         ------
         ReclibError
-            If `k` or `batch_size` is below 1, or a user id is not in the data.
+            As in `rank`, or if a user id is not in the data.
         """
         prepared = self._fitted()
         if batch_size < 1:
@@ -148,10 +194,7 @@ class Scorer(ABC):
         frames = []
         for start in tqdm(range(0, len(index), batch_size), disable=not progress):
             batch = index[start : start + batch_size]
-            scores = self.score(batch)
-            if exclude_seen:
-                mask_seen(scores, prepared.matrix, batch)
-            items, values = top_k(scores, k)
+            items, values = self.rank(batch, k, exclude_seen=exclude_seen, batch_size=batch_size)
             row, rank = np.nonzero(items >= 0)
             frames.append(
                 pd.DataFrame(
@@ -186,6 +229,13 @@ class Scorer(ABC):
 
     @abstractmethod
     def _score(self, users: Indices, items: Indices | slice) -> Scores: ...
+
+    def _rank(self, users: Indices, k: int, exclude_seen: bool) -> tuple[Indices, Scores]:
+        """One batch of `rank`, by way of whole rows of scores."""
+        scores = self.score(users)
+        if exclude_seen:
+            mask_seen(scores, self._fitted().matrix, users)
+        return top_k(scores, k)
 
 
 def mask_seen(scores: Scores, seen: sp.csr_array, users: Indices) -> None:

@@ -12,6 +12,7 @@ class Random(Scorer):
     """Uniform scores, the same for a user whatever the batch it comes in."""
 
     name: ClassVar[str] = "random"
+    stochastic = True
 
     def _fit(self, prepared: Prepared, rng: int) -> None:
         self._seed = rng

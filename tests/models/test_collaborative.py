@@ -66,3 +66,49 @@ def test_users_without_a_common_product_lend_each_other_nothing(
 def test_an_unknown_profile_gets_the_nearest_name() -> None:
     with pytest.raises(ReclibError, match="unknown profile 'feature'.*did you mean 'features'"):
         Collaborative(profile="feature")
+
+
+@pytest.mark.parametrize("profile", ["features", "interactions"])
+def test_as_many_neighbours_as_users_give_the_sum_over_all(
+    make_random: Callable[..., Prepared], profile: str
+) -> None:
+    ready = make_random(1)
+    settings = {"profile": profile, "price_weight": 0.0}  # so no cosine is below 0
+    one = Collaborative(**settings).fit(ready)
+    two = Collaborative(**settings, neighbours=ready.n_users).fit(ready)
+    everyone = np.arange(ready.n_users)
+    np.testing.assert_allclose(one.score(everyone), two.score(everyone), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("profile", ["features", "interactions"])
+def test_neighbours_are_the_nearest_others_and_the_user(
+    make_random: Callable[..., Prepared], profile: str
+) -> None:
+    ready = make_random(1, n_users=60)
+    profiles = ready.matrix.toarray().astype(float)
+    if profile == "features":
+        profiles = extract_features(ready).users.toarray().astype(float)
+    profiles /= np.linalg.norm(profiles, axis=1, keepdims=True)
+    cosines = profiles @ profiles.T
+    scorer = Collaborative(profile=profile, neighbours=5).fit(ready)
+    kept = scorer._profiles.toarray()
+    np.testing.assert_allclose(kept.diagonal(), 1)
+    others = cosines - 2 * np.eye(60)
+    np.testing.assert_allclose(
+        np.sort(kept - 2 * np.eye(60))[:, -5:], np.sort(others)[:, -5:], atol=1e-5
+    )
+    expected = kept @ ready.matrix.toarray()
+    np.testing.assert_allclose(scorer.score(np.arange(60)), expected, rtol=1e-5)
+
+
+def test_a_user_without_neighbours_is_still_scored(
+    make_prepared: Callable[..., Prepared],
+) -> None:
+    ready = make_prepared({"anna": "AB", "bert": "CD", "carl": "DE"})
+    scores = Collaborative(profile="interactions", neighbours=2).fit(ready).score([0])[0]
+    np.testing.assert_array_equal(scores, [1, 1, 0, 0, 0])
+
+
+def test_no_neighbours_are_refused() -> None:
+    with pytest.raises(ReclibError, match="neighbours is 0; allowed is 1 or more, or None"):
+        Collaborative(neighbours=0)
