@@ -15,12 +15,15 @@ from reclib.evaluation.protocols import (
     pair_metrics,
     sample_pairs,
 )
-from reclib.evaluation.significance import bootstrap_sums, interval
-from reclib.evaluation.tuning import choose_weights
+from reclib.evaluation.significance import bootstrap_sums, holm, interval
+from reclib.evaluation.tuning import Space, Tuning, tune
+from reclib.evaluation.weighing import choose_weights
 
 __all__ = [
     "Outcome",
     "Pairs",
+    "Space",
+    "Tuning",
     "best_threshold",
     "bootstrap_sums",
     "choose_weights",
@@ -28,9 +31,11 @@ __all__ = [
     "evaluate",
     "expected_ctr",
     "intra_list_diversity",
+    "holm",
     "interval",
     "pair_counts",
     "pair_metrics",
     "ranking_metrics",
     "sample_pairs",
+    "tune",
 ]

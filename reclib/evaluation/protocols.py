@@ -156,10 +156,11 @@ def evaluate(
     places = {
         name: cache.entry(
             "evaluate",
-            key=(type(scorer).__name__, scorer.config(), fold.train.fingerprint, k, drawn, rng),
+            key=(type(scorer).__name__, scorer.config(), fold.train.fingerprint, k, drawn, seed),
             code=CODE,
         )
         for name, scorer in scorers.items()
+        for seed in [rng if scorer.stochastic else None]
     }
     found: dict[str, Outcome | None] = {name: cache.read(place) for name, place in places.items()}
     missing = {name: scorers[name] for name, outcome in found.items() if outcome is None}

@@ -1,7 +1,7 @@
 """Intervals: users are resampled, and every model is judged on the same resamples."""
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from reclib.errors import ReclibError
 
@@ -69,3 +69,33 @@ def interval(samples: Floats, *, level: float = 0.95) -> tuple[float, float]:
     """
     low, high = np.quantile(samples, [(1 - level) / 2, (1 + level) / 2])
     return float(low), float(high)
+
+
+def holm(p_values: ArrayLike) -> Floats:
+    """Correct p-values of several tests for their number.
+
+    Holm's step-down procedure (Scandinavian Journal of Statistics, 1979): the chance of
+    one false alarm or more in the whole family stays below the level, whatever the tests'
+    dependence.
+
+    Parameters
+    ----------
+    p_values
+        Shape (n_tests,).
+
+    Returns
+    -------
+    ndarray
+        float64, shape (n_tests,), at most 1, in the order given.
+
+    Examples
+    --------
+    >>> holm([0.01, 0.04, 0.03]).round(2).tolist()
+    [0.03, 0.06, 0.06]
+    """
+    raw = np.asarray(p_values, float)
+    order = np.argsort(raw, kind="stable")
+    grown = np.maximum.accumulate(raw[order] * np.arange(len(raw), 0, -1))
+    corrected = np.empty_like(raw)
+    corrected[order] = np.minimum(grown, 1)
+    return corrected

@@ -1,138 +1,209 @@
-"""Choosing the weights of Eq. 7 on the validation fold."""
+"""Equal tuning: every model gets the same number of trials on the validation fold.
 
+A baseline that nobody tuned proves nothing. Here one harness tunes all of them, logs every
+trial with its cost, and goes on where it was interrupted.
+"""
+
+import json
+import time
 from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
+import optuna
 import pandas as pd
-from numpy.typing import NDArray
+from optuna.distributions import BaseDistribution, CategoricalDistribution
+from optuna.storages import JournalStorage
+from optuna.storages.journal import JournalFileBackend
 from tqdm.auto import tqdm
 
 from reclib import cache
 from reclib.data import Fold
 from reclib.errors import ReclibError
+from reclib.evaluation.metrics import ranking_metrics
 from reclib.evaluation.protocols import CODE
-from reclib.models import Scorer, normalised, simplex, top_k, weighted_sum
-from reclib.models.base import Indices, Scores
-
-PROBE = 100
+from reclib.models import Scorer
 
 
-def choose_weights(
-    parts: Mapping[str, Scorer],
+@dataclass(frozen=True)
+class Space:
+    """Where the hyper-parameters of a model are searched.
+
+    Attributes
+    ----------
+    scorer
+        Class of the model.
+    ranges
+        Hyper-parameter → where it is searched.
+    fixed
+        Values that differ from the constructor's defaults, whether searched or not.
+    max_trials
+        Upper bound for a model whose fit takes minutes; it shows in the table of trials.
+    """
+
+    scorer: type[Scorer]
+    ranges: Mapping[str, BaseDistribution]
+    fixed: Mapping[str, Any] = field(default_factory=dict)
+    max_trials: int | None = None
+
+    def make(self, parameters: Mapping[str, Any]) -> Scorer:
+        """Make the scorer with these hyper-parameters, not fitted."""
+        return self.scorer(**{**self.fixed, **parameters})
+
+    def defaults(self) -> dict[str, Any]:
+        """Give the values before any search of what is searched, where the ranges hold them."""
+        config = self.make({}).config()
+        return {
+            name: config[name] for name, where in self.ranges.items() if _holds(where, config[name])
+        }
+
+
+def _holds(where: BaseDistribution, value: Any) -> bool:
+    """Whether a range holds a value."""
+    if isinstance(where, CategoricalDistribution):
+        return value in where.choices
+    return value is not None and where._contains(where.to_internal_repr(value))
+
+
+@dataclass(frozen=True)
+class Tuning:
+    """What tuning found.
+
+    Attributes
+    ----------
+    scorers
+        Model → the best one, not fitted.
+    trials
+        Every trial: model, trial, metric, value, seconds (fit and ranking), parameters
+        (JSON).
+    """
+
+    scorers: Mapping[str, Scorer]
+    trials: pd.DataFrame
+
+
+def tune(
+    spaces: Mapping[str, Space],
     fold: Fold,
     *,
-    n_trials: int = 66,
-    normalise: str = "minmax",
+    n_trials: int = 50,
     k: int = 10,
     rng: int = 0,
     batch_size: int = 512,
     progress: bool = True,
-) -> pd.DataFrame:
-    """Try weights on a regular grid of the simplex, and rank them by ``ndcg@k``.
+) -> Tuning:
+    """Search hyper-parameters of each model for the highest ``ndcg@k``.
 
-    Every part is scored and normalised once; each trial only adds them up anew.
+    The first trial of each model has the values before any search; the next are chosen by
+    Optuna's tree-structured Parzen estimator (Akiba et al., KDD 2019). Each trial is logged
+    when it ends. Called again, tuning goes on where it was interrupted, and more trials are
+    added to those that are there; the choices are the same as without the interruption.
 
     Parameters
     ----------
-    parts
-        Two or three scorers by name; fitted on the fold's `train` if they are not.
+    spaces
+        Where to search, by model.
     fold
         The validation fold; the test fold is refused.
     n_trials
-        Upper bound on the number of weightings; equal for models that are compared.
-    normalise
-        As in `reclib.models.Fusion`.
+        Of every model, at least 1.
     k, rng, batch_size, progress
         As in `reclib.evaluation.evaluate`.
 
     Returns
     -------
-    pandas.DataFrame
-        One row a trial: a column of weights for each part and ``ndcg@k``, best first; of
-        equally good trials the first on the grid.
+    Tuning
+        The best scorers, of equally good ones the first tried, and all trials.
 
     Raises
     ------
     ReclibError
-        If given the test fold.
+        If given the test fold, or no trial.
     """
     if fold.name == "test":
-        raise ReclibError("weights are chosen on the validation fold, never on the test fold")
-    grid = simplex(len(parts), n_trials)
-    configs = [(name, type(part).__name__, part.config()) for name, part in parts.items()]
+        raise ReclibError("models are tuned on the validation fold, never on the test fold")
+    if n_trials < 1:
+        raise ReclibError(f"n_trials is {n_trials}; allowed is 1 or more")
+    wanted = {name: min(n_trials, space.max_trials or n_trials) for name, space in spaces.items()}
+    bar = tqdm(total=sum(wanted.values()), desc="tune", disable=not progress)
+    scorers, tables = {}, []
+    for name, space in spaces.items():
+        bar.set_postfix_str(name)
+        study = _study(name, space, fold, k, rng)
+        there = min(len(study.trials), wanted[name])
+        bar.update(there)
+        for _ in range(there, wanted[name]):
+            _one_more(study, space, fold, k, rng, batch_size)
+            bar.update()
+        done = study.trials[: wanted[name]]
+        best = max(done, key=lambda trial: trial.values[0])  # of equally good ones the first
+        scorers[name] = space.make(best.params)
+        tables.append(
+            pd.DataFrame(
+                {
+                    "model": name,
+                    "trial": range(len(done)),
+                    "metric": f"ndcg@{k}",
+                    "value": [trial.values[0] for trial in done],
+                    "seconds": [trial.user_attrs["seconds"] for trial in done],
+                    "parameters": [json.dumps(trial.params) for trial in done],
+                }
+            )
+        )
+    bar.close()
+    return Tuning(scorers, pd.concat(tables, ignore_index=True))
+
+
+def _study(name: str, space: Space, fold: Fold, k: int, rng: int) -> optuna.Study:
+    """Open the log of a model's trials on these data; it is made if it is not there."""
     relevant = (fold.relevant.indptr, fold.relevant.indices)
-    gains: NDArray[np.float64] = cache.cached(
-        "choose_weights",
-        lambda: _ndcg(parts, fold, grid, normalise, k, rng, batch_size, progress),
-        key=(configs, fold.train.fingerprint, relevant, n_trials, normalise, k, rng),
-        code=CODE,
+    where = (space.scorer.__name__, dict(space.fixed), repr(sorted(space.ranges.items())))
+    key = (name, where, fold.train.fingerprint, relevant, k, rng)
+    file = cache.entry("tuning", key=key, code=CODE).with_suffix(".log")
+    file.parent.mkdir(parents=True, exist_ok=True)
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    storage = JournalStorage(JournalFileBackend(str(file)))
+    return optuna.create_study(
+        study_name=name, storage=storage, direction="maximize", load_if_exists=True
     )
-    trials = pd.DataFrame(grid, columns=list(parts)).assign(**{f"ndcg@{k}": gains})
-    return trials.sort_values(f"ndcg@{k}", ascending=False, kind="stable", ignore_index=True)
 
 
-def _ndcg(
-    parts: Mapping[str, Scorer],
-    fold: Fold,
-    grid: NDArray[np.float64],
-    normalise: str,
-    k: int,
-    rng: int,
-    batch_size: int,
-    progress: bool,
-) -> NDArray[np.float64]:
-    """Mean ndcg@k of every weighting, shape (n_trials,)."""
-    train = fold.train
-    for part in parts.values():
-        part.ensure_fitted(train, rng=rng)
-    gain = 1 / np.log2(np.arange(2, k + 2))
-    ideal = np.concatenate([[np.nan], np.cumsum(gain)])
-    sums = np.zeros(len(grid))
-    starts = range(0, train.n_users, batch_size)
-    for start in tqdm(starts, desc=f"weigh ({fold.name})") if progress else starts:
-        users = np.arange(start, min(start + batch_size, train.n_users))
-        seen = train.matrix[users].toarray() > 0
-        scaled = [normalised(part.score(users), seen, normalise) for part in parts.values()]
-        for scores in scaled:
-            scores[seen] = -np.inf  # never before a target, and cheaper to add up than NaN
-        relevant = fold.relevant[users].tocoo()
-        best = ideal[np.minimum(np.bincount(relevant.row, minlength=len(users)), k)]
-        gains = np.append(gain, 0.0)
-        for trial, rank in enumerate(_ranks(scaled, relevant.row, relevant.col, grid, k)):
-            sums[trial] += (gains[rank] / best[relevant.row]).sum()
-    return sums / np.count_nonzero(np.diff(fold.relevant.indptr))
+def _one_more(
+    study: optuna.Study, space: Space, fold: Fold, k: int, rng: int, batch_size: int
+) -> None:
+    """Choose parameters, fit, rank, and log the result."""
+    done = study.get_trials(deepcopy=False)
+    # a study of its own and a seed for each trial: the choice depends on nothing else than
+    # the trials in the log, so an interruption does not change it
+    seed = rng * 10_000 + len(done)
+    chooser = optuna.create_study(
+        direction="maximize", sampler=optuna.samplers.TPESampler(seed=seed)
+    )
+    chooser.add_trials(done)
+    if not done:
+        chooser.enqueue_trial(space.defaults())
+    parameters = chooser.ask(dict(space.ranges)).params
+    known = [other for other in done if other.params == parameters]
+    if known:  # small spaces are soon exhausted
+        gain, seconds = known[0].values[0], 0.0
+    else:
+        started = time.perf_counter()
+        scorer = space.make(parameters).fit(fold.train, rng=rng)
+        gain = _ndcg(scorer, fold, k, batch_size)
+        seconds = time.perf_counter() - started
+    study.add_trial(
+        optuna.trial.create_trial(
+            params=parameters,
+            distributions=dict(space.ranges),
+            value=gain,
+            user_attrs={"seconds": seconds},
+        )
+    )
 
 
-def _ranks(
-    parts: list[Scores], row: Indices, target: Indices, grid: NDArray[np.float64], k: int
-) -> list[Indices]:
-    """Rank of each target under each weighting, 0 = best; k for anything below the list.
-
-    Most targets are far down whatever the weights. If k of the 100 products that are best
-    under equal weights beat a target, it is not in the list, and the rest of the catalogue
-    need not be looked at: the ranks are exact, at a fraction of the work.
-    """
-    probe, _ = top_k(weighted_sum(parts, [1.0] * len(parts)), max(PROBE, k))
-    probe = probe[row]  # (n_targets, n_probes), −1 where there are fewer candidates
-    n_items = parts[0].shape[1]
-    at_probe = [np.where(probe >= 0, part[row[:, None], probe], np.nan) for part in parts]
-    at_target = [part[row, target][:, None] for part in parts]
-    ranks = []
-    for weights in grid:
-        own = weighted_sum(at_target, weights)  # (n_targets, 1)
-        rank = _beaten_by(weighted_sum(at_probe, weights), own, probe, target)
-        open_ = np.flatnonzero((rank < k) & ~np.isnan(own[:, 0]))
-        rank[np.isnan(own[:, 0])] = k
-        if len(open_):
-            rivals = weighted_sum([part[row[open_]] for part in parts], weights)
-            every = np.arange(n_items)[None, :]
-            rank[open_] = _beaten_by(rivals, own[open_], every, target[open_])
-        ranks.append(np.minimum(rank, k))
-    return ranks
-
-
-def _beaten_by(rivals: Scores, own: Scores, index: Indices, target: Indices) -> Indices:
-    """How many rivals stand before the target: higher score, or as high and smaller index."""
-    before = (rivals > own) | ((rivals == own) & (index < target[:, None]))
-    count: Indices = before.sum(axis=1)
-    return count
+def _ndcg(scorer: Scorer, fold: Fold, k: int, batch_size: int) -> float:
+    """Mean ``ndcg@k`` over the users who are asked."""
+    asked = np.flatnonzero(np.diff(fold.relevant.indptr))
+    top, _ = scorer.rank(asked, k, batch_size=batch_size)
+    return float(ranking_metrics(top, fold.relevant[asked])[f"ndcg@{k}"].mean())

@@ -1,160 +1,136 @@
-"""Choosing weights: the quick way must equal the plain one, for every weighting."""
+"""Equal tuning: as many trials for every model, each logged, none lost, none from the test."""
 
-from collections.abc import Callable, Mapping
+import json
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import pandas as pd
 import pytest
-import scipy.sparse as sp
+from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
-from reclib.data import Fold, Prepared, leave_one_out
+from reclib.data import Prepared, leave_one_out
 from reclib.errors import ReclibError
-from reclib.evaluation import choose_weights, evaluate, ranking_metrics, tuning
-from reclib.models import Fusion, Scorer
+from reclib.evaluation import Space, evaluate, ranking_metrics, tune
+from reclib.models import Content, Scorer
 from reclib.models.base import Indices, Scores
 
 
-class Coarse(Scorer):
-    """Few distinct scores, so that ties are everywhere, and some holes."""
+class Noisy(Scorer):
+    """The truth with as much noise as `level` is far from 0.3; remembers what was tried."""
 
-    name = "coarse"
+    name = "noisy"
+    fits: ClassVar[list[tuple[float, int]]] = []
+    stop_at: ClassVar[int | None] = None
 
-    def __init__(self, *, levels: int = 3, holes: float = 0.0, salt: int = 0) -> None:
-        self.levels = levels
-        self.holes = holes
-        self.salt = salt
+    def __init__(self, *, level: float = 0.9, size: int = 5) -> None:
+        self.level = level
+        self.size = size
 
     def _fit(self, prepared: Prepared, rng: int) -> None:
-        generator = np.random.default_rng(self.salt)
-        scores = generator.integers(0, self.levels, prepared.shape).astype(np.float32)
-        scores[generator.random(prepared.shape) < self.holes] = np.nan
-        if self.holes:
-            scores[::5] = np.nan
-        self._scores = scores
+        if len(self.fits) == self.stop_at:
+            raise KeyboardInterrupt
+        self.fits.append((self.level, self.size))
+        noise = np.random.default_rng(rng).random(prepared.shape)
+        self._scores = (prepared.truth + abs(self.level - 0.3) * 4 * noise).astype(np.float32)
 
     def _score(self, users: Indices, items: Indices | slice) -> Scores:
         return self._scores[users][:, items].copy()
 
 
-def plain(
-    parts: Mapping[str, Scorer], fold: Fold, trials: pd.DataFrame, normalise: str, k: int
-) -> list[float]:
-    """Mean ndcg of each trial by way of `Fusion`, `evaluate` and `ranking_metrics`."""
-    names = list(parts)
-    models = {
-        str(row): Fusion(parts, dict(zip(names, weights, strict=True)), normalise=normalise)
-        for row, weights in enumerate(trials[names].to_numpy())
+SPACE = Space(Noisy, {"level": FloatDistribution(0, 1), "size": IntDistribution(1, 9)})
+
+
+@pytest.fixture
+def fold(tiny: Prepared, fresh_cache: Path, monkeypatch: pytest.MonkeyPatch):
+    made = leave_one_out(tiny).validation
+    object.__setattr__(made.train, "truth", made.relevant.toarray().astype(float))
+    monkeypatch.setattr(Noisy, "fits", [])
+    monkeypatch.setattr(Noisy, "stop_at", None)
+    return made
+
+
+def test_the_defaults_come_first_and_the_best_is_made(fold) -> None:
+    tuning = tune({"noisy": SPACE}, fold, n_trials=12, progress=False)
+    trials = tuning.trials
+    assert list(trials) == ["model", "trial", "metric", "value", "seconds", "parameters"]
+    assert json.loads(trials["parameters"][0]) == {"level": 0.9, "size": 5}
+    best = json.loads(trials.loc[trials["value"].idxmax(), "parameters"])
+    assert tuning.scorers["noisy"].config() == best
+    assert tuning.scorers["noisy"].prepared is None
+    assert trials["value"].max() > trials["value"][0]
+    assert (trials["seconds"] > 0).all()
+
+
+def test_every_model_gets_the_same_number_of_trials_unless_its_space_says_fewer(fold) -> None:
+    spaces = {
+        "noisy": SPACE,
+        "content": Space(Content, {"decay": FloatDistribution(0.3, 1)}),
+        "slow": Space(Noisy, {"level": FloatDistribution(0, 1)}, max_trials=2),
     }
-    outcomes = evaluate(models, fold, k=k, progress=False)
-    return [
-        float(np.nanmean(ranking_metrics(outcome.top, fold.relevant)[f"ndcg@{k}"]))
-        for outcome in outcomes.values()
-    ]
+    counts = tune(spaces, fold, n_trials=4, progress=False).trials.groupby("model").size()
+    assert counts.to_dict() == {"noisy": 4, "content": 4, "slow": 2}
 
 
-PARTS: dict[str, Callable[[], dict[str, Scorer]]] = {
-    "two": lambda: {"a": Coarse(salt=1), "b": Coarse(levels=4, salt=2)},
-    "three": lambda: {"a": Coarse(salt=3), "b": Coarse(levels=7, salt=4), "c": Coarse(salt=5)},
-    "holes": lambda: {"a": Coarse(salt=6, holes=0.4), "b": Coarse(salt=7), "c": Coarse(salt=8)},
-    "all holes": lambda: {"a": Coarse(salt=9, holes=0.6), "b": Coarse(salt=10, holes=0.6)},
-}
+def test_a_value_is_the_ndcg_of_the_protocol(fold) -> None:
+    space = Space(Content, {"decay": FloatDistribution(0.3, 1)}, fixed={"history": 3})
+    tuning = tune({"content": space}, fold, n_trials=3, progress=False)
+    for _, row in tuning.trials.iterrows():
+        scorer = Content(history=3, **json.loads(row["parameters"]))
+        top = evaluate({"content": scorer}, fold, progress=False)["content"].top
+        gain = np.nanmean(ranking_metrics(top, fold.relevant)["ndcg@10"])
+        assert row["value"] == pytest.approx(gain, abs=1e-12)
 
 
-@pytest.mark.parametrize("normalise", ["minmax", "zscore", "percentile"])
-@pytest.mark.parametrize("parts", PARTS)
-def test_every_trial_equals_a_fusion_that_is_evaluated(
-    make_random: Callable[..., Prepared], fresh_cache: Path, parts: str, normalise: str
+def test_an_interrupted_search_goes_on_to_the_same_choices(
+    fold, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    fold = leave_one_out(make_random(11, n_users=60, n_items=40)).validation
-    made = PARTS[parts]()
-    trials = choose_weights(
-        made, fold, n_trials=15, normalise=normalise, k=5, batch_size=23, progress=False
-    )
-    assert len(trials) == 15 and list(trials) == [*made, "ndcg@5"]
-    np.testing.assert_allclose(trials["ndcg@5"], plain(made, fold, trials, normalise, 5), atol=1e-9)
-    assert trials["ndcg@5"].nunique() > 5
+    whole = tune({"noisy": SPACE}, fold, n_trials=15, progress=False).trials
+    n_whole = len(Noisy.fits)
+    monkeypatch.setattr("reclib.paths.CACHE", tmp_path / "another")
+    monkeypatch.setattr(Noisy, "fits", [])
+    for stop_at in (0, 1, 6, 13):
+        monkeypatch.setattr(Noisy, "stop_at", stop_at)
+        with pytest.raises(KeyboardInterrupt):
+            tune({"noisy": SPACE}, fold, n_trials=15, progress=False)
+    monkeypatch.setattr(Noisy, "stop_at", None)
+    resumed = tune({"noisy": SPACE}, fold, n_trials=15, progress=False).trials
+    columns = ["model", "trial", "metric", "value", "parameters"]
+    pd.testing.assert_frame_equal(resumed[columns], whole[columns], check_exact=True)
+    assert len(Noisy.fits) == n_whole  # nothing was fitted twice
 
 
-def test_every_trial_equals_a_fusion_with_several_relevant_products_or_none(
-    tiny: Prepared, fresh_cache: Path
-) -> None:
-    rng = np.random.default_rng(2)
-    relevant = (rng.random(tiny.shape) < 0.2) & (tiny.matrix.toarray() == 0)
-    relevant[::4] = False
-    fold = Fold("validation", tiny, sp.csr_array(relevant))
-    parts = PARTS["three"]()
-    trials = choose_weights(parts, fold, n_trials=15, k=4, progress=False)
-    np.testing.assert_allclose(trials["ndcg@4"], plain(parts, fold, trials, "minmax", 4), atol=1e-9)
+def test_more_trials_are_added_and_fewer_are_the_first_of_them(fold) -> None:
+    few = tune({"noisy": SPACE}, fold, n_trials=3, progress=False).trials
+    more = tune({"noisy": SPACE}, fold, n_trials=8, progress=False).trials
+    again = tune({"noisy": SPACE}, fold, n_trials=3, progress=False).trials
+    pd.testing.assert_frame_equal(more[:3], few)
+    pd.testing.assert_frame_equal(again, few)
+    assert len(Noisy.fits) == 8
 
 
-@pytest.mark.parametrize("parts", PARTS)
-@pytest.mark.parametrize("probe", [1, 4])
-def test_the_probe_is_a_shortcut_only(
-    tiny: Prepared, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, parts: str, probe: int
-) -> None:
-    fold = leave_one_out(tiny).validation
-    found = []
-    for size in (probe, 10_000):
-        monkeypatch.setattr("reclib.paths.CACHE", tmp_path / str(size))
-        monkeypatch.setattr(tuning, "PROBE", size)
-        found.append(choose_weights(PARTS[parts](), fold, n_trials=15, k=3, progress=False))
-    pd.testing.assert_frame_equal(*found)
+def test_a_small_space_is_not_fitted_again_and_again(fold) -> None:
+    space = Space(Noisy, {"size": CategoricalDistribution([1, 2])})
+    trials = tune({"noisy": space}, fold, n_trials=9, progress=False).trials
+    assert len(trials) == 9 and len(Noisy.fits) <= 3
+    assert json.loads(trials["parameters"][0])["size"] in (1, 2)  # the default, 5, is not there
 
 
-def test_best_first_and_of_ties_the_first_on_the_grid(tiny: Prepared, fresh_cache: Path) -> None:
-    fold = leave_one_out(tiny).validation
-    trials = choose_weights(PARTS["two"](), fold, n_trials=30, progress=False)
-    assert trials["ndcg@10"].is_monotonic_decreasing
-    for _, tied in trials.groupby("ndcg@10"):
-        assert tied["a"].is_monotonic_increasing
-    # a part beside itself: every weighting is the same, so the first of the grid wins
-    same = {"a": Coarse(), "b": Coarse()}
-    alike = choose_weights(same, fold, n_trials=5, progress=False)
-    assert alike["a"].tolist() == [0, 0.25, 0.5, 0.75, 1]
+def test_another_space_fold_or_seed_starts_anew(fold) -> None:
+    def fits(space: Space, **options: int) -> int:
+        before = len(Noisy.fits)
+        tune({"noisy": space}, fold, n_trials=2, progress=False, **options)
+        return len(Noisy.fits) - before
+
+    assert fits(SPACE) == 2 and fits(SPACE) == 0
+    assert fits(SPACE, rng=1) == 2 and fits(SPACE, k=5) == 2
+    assert fits(Space(Noisy, {"level": FloatDistribution(0, 2)})) == 2
+    assert fits(Space(Noisy, SPACE.ranges, fixed={"size": 5})) == 2
 
 
-def test_the_test_fold_is_refused(tiny: Prepared) -> None:
-    with pytest.raises(ReclibError, match="never on the test fold"):
-        choose_weights(PARTS["two"](), leave_one_out(tiny).test)
-
-
-@pytest.mark.parametrize("number", [1, 4])
-def test_one_part_or_four_are_refused(tiny: Prepared, number: int) -> None:
-    parts = {str(salt): Coarse(salt=salt) for salt in range(number)}
-    with pytest.raises(ReclibError, match=f"{number} parts"):
-        choose_weights(parts, leave_one_out(tiny).validation)
-
-
-def test_the_same_question_has_the_same_answer(tiny: Prepared, tmp_path: Path) -> None:
-    fold = leave_one_out(tiny).validation
-    found = []
-    for run in range(2):
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr("reclib.paths.CACHE", tmp_path / str(run))
-            found.append(choose_weights(PARTS["three"](), fold, n_trials=10, progress=False))
-    pd.testing.assert_frame_equal(*found, check_exact=True)
-
-
-def test_the_second_time_comes_from_the_disk_and_any_change_does_not(
-    tiny: Prepared, fresh_cache: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    calls: list[int] = []
-    whole = tuning._ndcg
-
-    def counting(*arguments: object) -> np.ndarray:
-        calls.append(1)
-        return whole(*arguments)
-
-    monkeypatch.setattr(tuning, "_ndcg", counting)
+def test_the_test_fold_and_no_trials_are_refused(tiny: Prepared) -> None:
     split = leave_one_out(tiny)
-    fold = split.validation
-    options = {"n_trials": 5, "progress": False}
-    choose_weights(PARTS["two"](), fold, **options)
-    choose_weights(PARTS["two"](), fold, **options)
-    assert len(calls) == 1
-    choose_weights(PARTS["two"](), fold, **options, k=3)
-    choose_weights(PARTS["two"](), fold, **options, normalise="zscore")
-    choose_weights(PARTS["two"](), Fold("validation", fold.train, split.test.relevant), **options)
-    choose_weights({"a": Coarse(salt=1), "b": Coarse(levels=9, salt=2)}, fold, **options)
-    assert len(calls) == 5
+    with pytest.raises(ReclibError, match="never on the test fold"):
+        tune({"noisy": SPACE}, split.test)
+    with pytest.raises(ReclibError, match="n_trials is 0"):
+        tune({"noisy": SPACE}, split.validation, n_trials=0)

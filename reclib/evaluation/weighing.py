@@ -1,0 +1,258 @@
+"""Choosing the weights of Eq. 7 on the validation fold.
+
+Every part is scored once. What is kept of it is a pool: for each user the products that
+could be in a list, with the score that each part gives them. A trial only weighs the pool
+anew, which takes milliseconds, so hundreds of weightings can be compared.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import count
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from tqdm.auto import tqdm
+
+from reclib import cache
+from reclib.data import Fold
+from reclib.errors import ReclibError
+from reclib.evaluation.protocols import CODE
+from reclib.models import Fusion, Scorer, blended, simplex, top_k, weighted_sum
+from reclib.models.base import Indices, Scores
+
+DEPTH = 100  # best products of each part that enter the pool
+FACTORS = (3.0, 1.7, 1.25, 1.1)  # by which a search changes a weight, coarse to fine
+
+Floats = NDArray[np.float64]
+
+
+def choose_weights(
+    parts: Mapping[str, Scorer],
+    fold: Fold,
+    *,
+    n_trials: int = 66,
+    by_history: bool = False,
+    normalise: str = "minmax",
+    k: int = 10,
+    rng: int = 0,
+    batch_size: int = 512,
+    progress: bool = True,
+) -> pd.DataFrame:
+    """Try weights and rank them by ``ndcg@k``.
+
+    For two or three parts the trials are a regular grid of the simplex. For more, and for
+    weights that depend on the history, they are a search that starts from equal weights
+    and changes one number at a time, in ever smaller steps, keeping what is better.
+
+    Parameters
+    ----------
+    parts
+        Two or more scorers by name; fitted on the fold's `train` if they are not.
+    fold
+        The validation fold; the test fold is refused.
+    n_trials
+        Upper bound on the number of weightings; equal for models that are compared.
+    by_history
+        Whether to go on from the best weights, with as many trials again, to those for
+        newcomers and the number of products half way between them.
+    normalise
+        As in `reclib.models.Fusion`.
+    k, rng, batch_size, progress
+        As in `reclib.evaluation.evaluate`.
+
+    Returns
+    -------
+    pandas.DataFrame
+        One row a trial: a column of weights for each part, with `by_history` also
+        ``newcomers:<part>`` and ``halfway`` (NaN where not used), and ``ndcg@k``, best
+        first; of equally good trials the first one tried.
+
+    Raises
+    ------
+    ReclibError
+        If given the test fold, fewer than two parts, or fewer trials than parts.
+
+    Notes
+    -----
+    A product that is not among the `DEPTH` best of any part is no rival of a target. That
+    can raise the value of a trial by a hair, of all trials alike.
+    """
+    if fold.name == "test":
+        raise ReclibError("weights are chosen on the validation fold, never on the test fold")
+    if len(parts) < 2 or n_trials < len(parts):
+        raise ReclibError(
+            f"{len(parts)} parts with {n_trials} trials; need 2 parts or more, trials ≥ parts"
+        )
+    configs = [(name, type(part).__name__, part.config()) for name, part in parts.items()]
+    relevant = (fold.relevant.indptr, fold.relevant.indices)
+    asked = (n_trials, by_history, normalise, k, rng)
+    tried: list[tuple[Floats, float]] = cache.cached(
+        "choose_weights",
+        lambda: _try_all(
+            list(pools(parts, fold, normalise, rng, batch_size, progress)),
+            len(parts), n_trials, by_history, k,
+        ),
+        key=(configs, fold.train.fingerprint, relevant, asked),
+        code=CODE,
+    )  # fmt: skip
+    columns = [*parts]
+    if by_history:
+        columns += [*(f"newcomers:{part}" for part in parts), "halfway"]
+    rows = np.full((len(tried), len(columns)), np.nan)
+    for row, (weights, _) in zip(rows, tried, strict=True):
+        row[: len(weights)] = _scaled(weights, len(parts))
+    trials = pd.DataFrame(rows, columns=columns).assign(**{f"ndcg@{k}": [g for _, g in tried]})
+    return trials.sort_values(f"ndcg@{k}", ascending=False, kind="stable", ignore_index=True)
+
+
+def _try_all(
+    pool: "Sequence[Pool]", n_parts: int, n_trials: int, by_history: bool, k: int
+) -> list[tuple[Floats, float]]:
+    """Numbers and ``ndcg@k`` of every trial, in the order tried."""
+    users = sum(len(block.products) for block in pool)
+
+    def gain(numbers: Floats) -> float:
+        gains = [block.gains(_weights(numbers, n_parts, block), k).sum() for block in pool]
+        return float(np.sum(gains)) / users
+
+    if n_parts <= 3:
+        tried = [(weights, gain(weights)) for weights in simplex(n_parts, n_trials)]
+    else:
+        tried = climb(gain, np.full(n_parts, 1 / n_parts), n_trials)
+    if by_history:
+        best = max(tried, key=lambda trial: trial[1])[0]
+        start = np.concatenate([best, best, [5.0]])
+        # a weight of 0 cannot be multiplied, so every part starts with a little
+        tried += climb(gain, np.maximum(start, 0.01), n_trials, zeros=False)
+    return tried
+
+
+def _weights(numbers: Floats, n_parts: int, block: "Pool") -> Floats:
+    """Weights for the users of a block: of all alike, or by the length of their history."""
+    weights, newcomers, halfway = np.split(_scaled(numbers, n_parts), [n_parts, 2 * n_parts])
+    if not len(halfway):
+        return weights
+    return blended(newcomers, weights, float(halfway[0]), block.products)
+
+
+def _scaled(numbers: Floats, n_parts: int) -> Floats:
+    """Bring weights, and those of newcomers where there are any, to sum 1 each."""
+    groups = np.split(numbers, [n_parts, 2 * n_parts])
+    return np.concatenate([*(group / group.sum() for group in groups[:2] if len(group)), groups[2]])
+
+
+def climb(
+    gain: Callable[[Floats], float], start: Floats, n_trials: int, *, zeros: bool = True
+) -> list[tuple[Floats, float]]:
+    """Search numbers ≥ 0 for a high gain, one number at a time.
+
+    Parameters
+    ----------
+    gain
+        What to raise.
+    start
+        Shape (n,), where to begin.
+    n_trials
+        How often `gain` is asked, at most.
+    zeros
+        Whether a number may become 0; never all of them.
+
+    Returns
+    -------
+    list
+        Numbers and gain of every trial, in order. A round multiplies and divides each
+        number by a factor, and the first of each factor sets it to 0; after a round without
+        success the factor becomes smaller, and after the smallest the search ends.
+    """
+    best, height = start, gain(start)
+    tried = [(start, height)]
+    for factor in FACTORS:
+        for round_ in count():
+            before = height
+            for place in range(len(start)):
+                changes = [factor, 1 / factor, *([0.0] if zeros and round_ == 0 else [])]
+                for change in changes:
+                    if len(tried) == n_trials:
+                        return tried
+                    numbers = best.copy()
+                    numbers[place] *= change
+                    if not numbers.any() or (numbers == best).all():
+                        continue
+                    found = gain(numbers)
+                    tried.append((numbers, found))
+                    if found > height:
+                        best, height = numbers, found
+                        break
+            if height <= before:
+                break
+    return tried
+
+
+@dataclass(frozen=True)
+class Pool:
+    """Products that could be in the lists of some users, in the order of their index.
+
+    Attributes
+    ----------
+    scores
+        float32, shape (n_parts, n_users, n_pool): normalised; NaN where a part cannot
+        score, −∞ where a user's pool is smaller.
+    relevant
+        bool, shape (n_users, n_pool); every relevant product is in the pool.
+    products
+        int64, shape (n_users,): different products in the history.
+    """
+
+    scores: Scores
+    relevant: NDArray[np.bool_]
+    products: Indices
+
+    def gains(self, weights: Floats, k: int) -> Floats:
+        """``ndcg@k`` of each user, float64, shape (n_users,).
+
+        `weights` has the shape (n_parts,) or (n_users, n_parts).
+        """
+        total = weighted_sum(list(self.scores), weights)
+        user, place = np.nonzero(self.relevant)
+        own, rivals = total[user, place][:, None], total[user]
+        earlier = np.arange(total.shape[1]) < place[:, None]  # and so of a smaller index
+        rank = ((rivals > own) | ((rivals == own) & earlier)).sum(axis=1)
+        gain = np.append(1 / np.log2(np.arange(2, k + 2)), 0.0)
+        found = np.where(np.isnan(own[:, 0]), 0, gain[np.minimum(rank, k)])
+        ideal = np.cumsum(gain)[np.minimum(np.bincount(user, minlength=len(total)), k) - 1]
+        gains: Floats = np.bincount(user, weights=found, minlength=len(total)) / ideal
+        return gains
+
+
+def pools(
+    parts: Mapping[str, Scorer],
+    fold: Fold,
+    normalise: str,
+    rng: int,
+    batch_size: int,
+    progress: bool,
+) -> Iterator[Pool]:
+    """Score every part and keep the pools of the users who are asked, batch by batch."""
+    train = fold.train
+    fusion = Fusion(parts, dict.fromkeys(parts, 1.0), normalise=normalise).fit(train, rng=rng)
+    asked = np.flatnonzero(np.diff(fold.relevant.indptr))
+    batches = range(0, len(asked), batch_size)
+    for start in tqdm(batches, desc=f"pool ({fold.name})") if progress else batches:
+        users = asked[start : start + batch_size]
+        seen = train.matrix[users].toarray() > 0
+        scaled = fusion.normalised([part.score(users) for part in parts.values()], seen)
+        relevant = fold.relevant[users].toarray()
+        wanted = relevant.copy()
+        for scores in scaled:
+            scores[seen] = np.nan
+            best, _ = top_k(scores, DEPTH)
+            row, place = np.nonzero(best >= 0)
+            wanted[row, best[row, place]] = True
+        # the wanted columns of each row first, in their order
+        width = wanted.sum(axis=1).max()
+        item = np.argsort(~wanted, axis=1, kind="stable")[:, :width]
+        row = np.arange(len(users))[:, None]
+        found = np.stack([scores[row, item] for scores in scaled])
+        found[:, ~wanted[row, item]] = -np.inf
+        yield Pool(found, relevant[row, item], np.diff(train.matrix[users].indptr))
