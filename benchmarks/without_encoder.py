@@ -13,12 +13,8 @@ from pathlib import Path
 from reclib import paths
 from reclib.data import leave_one_out, load, prepare
 from reclib.evaluation import evaluate, sample_pairs
-from reclib.study.experiment import (
-    choose_profile,
-    measure_lists,
-    single_scorers,
-    tuned_fusion,
-)
+from reclib.study.experiment import choose_profile, evaluate_seeds, measure_lists, tuned_fusion
+from reclib.study.spaces import single_scorers
 
 
 def main(data: str) -> None:
@@ -31,18 +27,16 @@ def main(data: str) -> None:
         pairs = sample_pairs(split.test, rng=1)
         textless = ("random", "popular", "collaborative:interactions")
         chosen = {name: scorers[name] for name in textless}
-        outcomes = evaluate(chosen, split.test, pairs=pairs, progress=False)
-        measure_lists(outcomes, split.test)
+        measure_lists(evaluate_seeds(chosen, split.test, pairs=pairs), split.test)
         print(f"{data}: without any text {time.perf_counter() - started:.1f} s")
 
         before = sample_pairs(split.validation)
-        profile = choose_profile(scorers, split.validation, pairs=before, k=10)
+        profile = choose_profile(scorers, split.validation)
         parts = {"content": scorers["content"], "collaborative": scorers[profile]}
         traditional = tuned_fusion("traditional", parts, split.validation)
         models = {"traditional": traditional, **parts}
         evaluate(models, split.validation, pairs=before, progress=False)
-        outcomes = evaluate(models, split.test, pairs=pairs, progress=False)
-        measure_lists(outcomes, split.test)
+        measure_lists(evaluate_seeds(models, split.test, pairs=pairs), split.test)
         print(f"{data}: and with TF-IDF, tuned {time.perf_counter() - started:.1f} s")
 
 

@@ -38,10 +38,9 @@ import pandas as pd
 from IPython.display import Markdown, display
 
 from reclib.data import extract_features, leave_one_out, load, prepare
-from reclib.evaluation import evaluate
 from reclib.models import Content
 from reclib.study import figures, tables
-from reclib.study.experiment import measure_lists
+from reclib.study.experiment import evaluate_seeds, measure_lists
 
 figures.use_style()
 marketplace = load(data, size=size, seed=seed)
@@ -208,7 +207,7 @@ variants = {"all parts": Content(**settings)} | {
 }
 
 # %% tags=["hide-input"]
-outcomes = evaluate(variants, fold, k=k, rng=seed, progress=False)
+outcomes = evaluate_seeds(variants, fold, k=k, rng=seed)
 measured = measure_lists(outcomes, fold, rng=seed)
 tables.metrics_table(measured, [f"ndcg@{k}", f"recall@{k}", f"ild@{k}"])
 

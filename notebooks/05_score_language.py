@@ -32,10 +32,9 @@ import pandas as pd
 from IPython.display import Markdown, display
 
 from reclib.data import leave_one_out, load, prepare
-from reclib.evaluation import evaluate, sample_pairs
 from reclib.models import Content, Language
 from reclib.study import figures, tables
-from reclib.study.experiment import measure_lists
+from reclib.study.experiment import evaluate_seeds, measure_lists
 
 figures.use_style()
 marketplace = load(data, size=size, seed=seed)
@@ -98,16 +97,30 @@ pd.DataFrame(
 # ## How well it ranks
 #
 # TF-IDF of the same texts stands beside it. A language model helps only if it does better
-# than words that are merely counted.
+# than words that are merely counted. How its vectors are used matters, too:
+#
+# - `language:none` takes them as they are; `language` takes the catalogue's mean off;
+#   `language:whiten` also evens out how much each direction varies
+#   {cite:p}`su2021whitening`.
+# - `language:cls` takes the vector of the first token in place of the mean over tokens.
+# - `language:text` lets the encoder read the user, as a text made of the newest products'
+#   titles, in place of averaging the products' vectors.
 
 # %%
-scorers = {"content": Content(decay=decay, history=history), "language": language}
-pairs = sample_pairs(fold, rng=seed)
-outcomes = evaluate(scorers, fold, k=k, pairs=pairs, rng=seed)
+profile = {"encoder": encoder, "decay": decay, "history": history}
+scorers = {
+    "content": Content(decay=decay, history=history),
+    "language": language,
+    "language:none": Language(whitening="none", **profile),
+    "language:whiten": Language(whitening="whiten", **profile),
+    "language:cls": Language(pooling="cls", whitening="whiten", **profile),
+    "language:text": Language(profile="text", whitening="whiten", **profile),
+}
+outcomes = evaluate_seeds(scorers, fold, k=k, rng=seed)
 measured = measure_lists(outcomes, fold, rng=seed)
 tables.metrics_table(measured, [f"ndcg@{k}", f"recall@{k}", f"mrr@{k}", f"ild@{k}"])
 
-# %% mystnb={"figure": {"caption": "The same texts, counted (content) and read (language), on validation.", "name": "fig-language"}, "image": {"alt": "Bars with intervals: ndcg of TF-IDF and of the frozen encoder."}} tags=["hide-input"]
+# %% mystnb={"figure": {"caption": "The same texts, counted (content) and read (language), on validation.", "name": "fig-language"}, "image": {"alt": "Bars with intervals: ndcg of TF-IDF and of the ways to use the frozen encoder."}} tags=["hide-input"]
 import matplotlib.pyplot as plt
 
 figures.interval_plot(measured, f"ndcg@{k}")
@@ -119,4 +132,4 @@ plt.show()
 # - The encoder reads every text once; all later scores are dot products.
 # - It is judged against TF-IDF of the same text, not against nothing.
 #
-# Next: [the fusion](06_fuse_scores).
+# Next: [baselines](06_tune_baselines).

@@ -13,6 +13,7 @@ from reclib.data.split import (
     global_time,
     leave_one_out,
     random_split,
+    split_by,
 )
 
 __all__ = [
@@ -35,4 +36,5 @@ __all__ = [
     "load",
     "prepare",
     "random_split",
+    "split_by",
 ]

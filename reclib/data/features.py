@@ -1,16 +1,21 @@
 """ExtractFeatures(D): item features y_i (Eq. 3) and user features x_u (Eq. 2), one space."""
 
 from dataclasses import dataclass
+from typing import Self
 
 import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
-from sklearn.feature_extraction.text import TfidfVectorizer
+from sklearn.base import BaseEstimator, TransformerMixin
+from sklearn.feature_extraction.text import CountVectorizer, TfidfTransformer
+from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import normalize
 
 from reclib.data.prepare import Prepared
-from reclib.errors import ReclibError
+from reclib.errors import ReclibError, unknown
 
+WEIGHTINGS = ("tfidf", "bm25")
+PRODUCT_WORDS = 24  # of a product in the text of a user: title, categories and brand, mostly
 PRIOR_EVENTS = 20  # of the average kind, which every product and every user is taken to have
 MOST_LEVELS = 50  # of one kind of context; rarer ones get no column
 
@@ -41,6 +46,7 @@ def extract_features(
     decay: float = 0.7,
     history: int = 20,
     text: bool = True,
+    weighting: str = "tfidf",
     review_text: bool = False,
     price_weight: float = 0.02,
     context_weight: float = 1.0,
@@ -48,12 +54,13 @@ def extract_features(
 ) -> Features:
     """Eq. 2 and Eq. 3: features of users and products from the data D.
 
-    y_i puts three parts side by side: √(1 − p) times the TF-IDF vector t_i of the product's
-    text, √p times its price on a quarter circle, and √c times h_i, the situations in which
-    it is met. x_u is the recency-weighted mean of what the events of the user's history
-    brought, y_i and q times the TF-IDF vector of the search that led there, plus √c times
-    h_u, the situations in which the user acts. Both are scaled to unit length. p, c and q
-    are the weights of price, context and queries; a part that the data lack is left out.
+    y_i puts three parts side by side: √(1 − p) times the unit vector t_i of the words of
+    the product's text, √p times its price on a quarter circle, and √c times h_i, the
+    situations in which it is met. x_u is the recency-weighted mean of what the events of
+    the user's history brought, y_i and q times the unit vector of the search that led
+    there, plus √c times h_u, the situations in which the user acts. Both are scaled to
+    unit length. p, c and q are the weights of price, context and queries; a part that the
+    data lack is left out.
 
     Parameters
     ----------
@@ -64,6 +71,13 @@ def extract_features(
         As in `history_weights`.
     text
         Whether the words count; without them those of the queries leave, too.
+    weighting
+        Weight of a word that is f times in a text and in n of the N products, before texts
+        are scaled to unit length: ``"tfidf"``, (1 + ln f) · (1 + ln((1 + N) / (1 + n))), or
+        ``"bm25"``, f / (f + k₁ (1 − b + b l / l̄)) · ln(1 + (N − n + ½) / (n + ½)) with the
+        length l of the text in words that two products share, its mean l̄, k₁ = 1.2 and
+        b = 0.75 (Robertson and Zaragoza 2009, "The Probabilistic Relevance Framework", with
+        1 added in the logarithm, so that no word counts below 0).
     review_text
         As in `item_texts`.
     price_weight
@@ -86,24 +100,20 @@ def extract_features(
     Raises
     ------
     ReclibError
-        If no part is left, no word is shared by two products, or a parameter is out of
-        range.
+        If no part is left, no word is shared by two products, the weighting is unknown, or
+        a parameter is out of range.
     """
-    if not 0 <= price_weight < 1:
-        raise ReclibError(f"price_weight is {price_weight}; allowed is 0 ≤ price_weight < 1")
-    for name, weight in {"context_weight": context_weight, "query_weight": query_weight}.items():
-        if not 0 <= weight < np.inf:
-            raise ReclibError(f"{name} is {weight}; allowed is a number from 0 on")
     if not (text or price_weight or context_weight):
         raise ReclibError(
             "text, price_weight and context_weight are all switched off; keep one of them"
         )
+    _check(weighting, price_weight, context_weight=context_weight, query_weight=query_weight)
     weights = history_weights(prepared, decay=decay, history=history)
     parts = []
     if text:
-        words, vectorizer = _words(prepared, review_text)
-        typed = _typed_words(prepared, vectorizer, query_weight, decay=decay, history=history)
-        names = vectorizer.get_feature_names_out()
+        words, reader = _words(prepared, weighting, review_text)
+        typed = _typed_words(prepared, reader, query_weight, decay=decay, history=history)
+        names = reader[0].get_feature_names_out()
         parts.append(_Part(words * np.sqrt(np.float32(1 - price_weight)), typed, names))
     if price_weight:
         parts.append(_price(prepared, price_weight))
@@ -178,6 +188,49 @@ def item_texts(prepared: Prepared, *, reviews: bool = False) -> list[str]:
     return [". ".join(filter(None, parts)) for parts in texts]
 
 
+def profile_texts(prepared: Prepared, *, history: int, words: int) -> list[str]:
+    """One text a user: what they had and the searches that led there, newest first.
+
+    Parameters
+    ----------
+    prepared
+        Training data.
+    history
+        Number of newest products that count, at least 1; of each the first `PRODUCT_WORDS`
+        words are told, once.
+    words
+        Where a text is cut.
+
+    Returns
+    -------
+    list of str
+        Shape (n_users,); "" for a user without a history.
+
+    Raises
+    ------
+    ReclibError
+        If `history` is out of range.
+    """
+    told = [" ".join(text.split()[:PRODUCT_WORDS]) for text in item_texts(prepared)]
+    parts: list[list[str]] = [[] for _ in range(prepared.n_users)]
+    for row in _recent(prepared, 1, history)[0][::-1]:
+        query = prepared.query[row]
+        searched = "" if query < 0 else prepared.queries[query]
+        own = parts[prepared.user[row]]
+        own += [text for text in (told[prepared.item[row]], searched) if text and text not in own]
+    return [" ".join(". ".join(own).split()[:words]) for own in parts]
+
+
+def _check(weighting: str, price_weight: float, **weights: float) -> None:
+    if weighting not in WEIGHTINGS:
+        raise unknown("weighting", weighting, WEIGHTINGS)
+    if not 0 <= price_weight < 1:
+        raise ReclibError(f"price_weight is {price_weight}; allowed is 0 ≤ price_weight < 1")
+    for name, weight in weights.items():
+        if not 0 <= weight < np.inf:
+            raise ReclibError(f"{name} is {weight}; allowed is a number from 0 on")
+
+
 @dataclass(frozen=True)
 class _Part:
     """Some columns of the features.
@@ -204,14 +257,36 @@ def _recent(
     return recent, prepared.weight[recent] * faded
 
 
-def _words(prepared: Prepared, reviews: bool) -> tuple[sp.csr_array, TfidfVectorizer]:
-    """TF-IDF of every product's text, shape (n_items, n_words), unit rows."""
+class _Bm25(TransformerMixin, BaseEstimator):  # type: ignore[misc]  # scikit-learn is untyped
+    """Counts to BM25 weights in unit rows, as `TfidfTransformer` makes TF-IDF of them."""
+
+    k1, b = 1.2, 0.75
+
+    def fit(self, counts: sp.csr_matrix, _: None = None) -> Self:
+        n, found = counts.shape[0], np.bincount(counts.indices, minlength=counts.shape[1])
+        self.idf_ = np.log1p((n - found + 0.5) / (found + 0.5)).astype(np.float32)  # (n_words,)
+        self.length_ = counts.sum() / n
+        return self
+
+    def transform(self, counts: sp.csr_matrix) -> sp.csr_matrix:
+        length = np.asarray(counts.sum(axis=1)).ravel() / self.length_  # (n_texts,)
+        halfway = self.k1 * (1 - self.b + self.b * length)  # counts that reach half of the limit
+        weights = counts.copy()
+        weights.data /= weights.data + np.repeat(halfway, np.diff(counts.indptr))
+        weights.data *= self.idf_[counts.indices]
+        return normalize(weights, copy=False)
+
+
+def _words(prepared: Prepared, weighting: str, reviews: bool) -> tuple[sp.csr_array, Pipeline]:
+    """Weighted words of every product's text, (n_items, n_words), unit rows; and their maker."""
     # damped counts, because the tenth mention of a word says little; words of one product
     # alone are dropped, because they can match nothing
-    vectorizer = TfidfVectorizer(sublinear_tf=True, min_df=2, dtype=np.float32)
+    weigh = TfidfTransformer(sublinear_tf=True) if weighting == "tfidf" else _Bm25()
+    counts = CountVectorizer(min_df=2, dtype=np.float32)
+    reader = Pipeline([("counts", counts), ("weights", weigh)])
     texts = item_texts(prepared, reviews=reviews)
     try:
-        return sp.csr_array(vectorizer.fit_transform(texts)), vectorizer
+        return sp.csr_array(reader.fit_transform(texts)), reader
     except ValueError:
         raise ReclibError(
             f"{prepared.name}: no word occurs in two products, so there are no text features; "
@@ -222,7 +297,7 @@ def _words(prepared: Prepared, reviews: bool) -> tuple[sp.csr_array, TfidfVector
 
 def _typed_words(
     prepared: Prepared,
-    vectorizer: TfidfVectorizer,
+    reader: Pipeline,
     query_weight: float,
     *,
     decay: float,
@@ -235,8 +310,8 @@ def _typed_words(
     led = (prepared.query[recent] >= 0) & (share > 0)
     used, query = np.unique(prepared.query[recent[led]], return_inverse=True)
     if len(used) == 0:
-        return sp.csr_array((prepared.n_users, len(vectorizer.vocabulary_)), dtype=np.float32)
-    words = vectorizer.transform([prepared.queries[row] for row in used])  # (n_used, n_words)
+        return sp.csr_array((prepared.n_users, len(reader[0].vocabulary_)), dtype=np.float32)
+    words = reader.transform([prepared.queries[row] for row in used])  # (n_used, n_words)
     cells = (prepared.user[recent[led]], query)
     typed = sp.csr_array((share[led], cells), shape=(prepared.n_users, len(used)))
     return sp.csr_array(typed @ words, dtype=np.float32)

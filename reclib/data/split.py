@@ -8,7 +8,7 @@ import scipy.sparse as sp
 from numpy.typing import ArrayLike, NDArray
 
 from reclib.data.prepare import Prepared
-from reclib.errors import ReclibError
+from reclib.errors import ReclibError, unknown
 
 Mask = NDArray[np.bool_]
 
@@ -141,6 +141,32 @@ def global_time(prepared: Prepared, *, validation: float = 0.1, test: float = 0.
         return _fold(name, prepared, time < start, asked, protocol="full-time", before=int(start))
 
     return Split(fold("validation", first, second), fold("test", second, None))
+
+
+def split_by(prepared: Prepared, protocol: str) -> Split:
+    """Split as a protocol says, with its usual shares.
+
+    Parameters
+    ----------
+    prepared
+        Events of all users.
+    protocol
+        ``full-loo`` (`leave_one_out`) or ``full-time`` (`global_time`).
+
+    Returns
+    -------
+    Split
+        From that function.
+
+    Raises
+    ------
+    ReclibError
+        For another protocol, and as that function does.
+    """
+    splits = {"full-loo": leave_one_out, "full-time": global_time}
+    if protocol not in splits:
+        raise unknown("protocol", protocol, splits)
+    return splits[protocol](prepared)
 
 
 def random_split(prepared: Prepared, *, rng: int) -> Split:

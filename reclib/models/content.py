@@ -14,7 +14,7 @@ class Content(Linear):
 
     Parameters
     ----------
-    decay, history, text, review_text, price_weight, context_weight, query_weight
+    decay, history, text, weighting, review_text, price_weight, context_weight, query_weight
         As in `reclib.data.extract_features`.
     """
 
@@ -26,6 +26,7 @@ class Content(Linear):
         decay: float = 0.7,
         history: int = 20,
         text: bool = True,
+        weighting: str = "tfidf",
         review_text: bool = False,
         price_weight: float = 0.02,
         context_weight: float = 1.0,
@@ -34,6 +35,7 @@ class Content(Linear):
         self.decay = decay
         self.history = history
         self.text = text
+        self.weighting = weighting
         self.review_text = review_text
         self.price_weight = price_weight
         self.context_weight = context_weight

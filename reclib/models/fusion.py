@@ -243,7 +243,7 @@ def weighted_sum(parts: Sequence[Scores], weights: ArrayLike) -> Scores:
         float32, shape (n_users, n_items).
     """
     by_part = np.atleast_2d(np.asarray(weights, np.float32)).T[:, :, None]  # (n_parts, ·, 1)
-    used = [(part, w) for part, w in zip(parts, by_part, strict=True) if w.any()]
+    used = [(part, w) for part, w in zip(parts, by_part, strict=True) if w.any() or not w.size]
     total: Scores = used[0][0] * used[0][1]
     for part, weight in used[1:]:
         total += part * weight

@@ -6,26 +6,46 @@ from typing import ClassVar
 import numpy as np
 
 from reclib.data import Prepared, history_weights, item_texts
-from reclib.errors import ReclibError
+from reclib.data.features import profile_texts
+from reclib.errors import ReclibError, unknown
 from reclib.models.base import Indices, Scorer, Scores
-from reclib.models.encoder import DEFAULT_ENCODER, encode
+from reclib.models.encoder import DEFAULT_ENCODER, POOLINGS, Embeddings, encode
+
+WHITENINGS = ("none", "centre", "whiten")
+PROFILES = ("items", "text")
 
 
 class Language(Scorer):
     """Eq. 6: LLMScore(x_u, y_i), with a frozen pretrained encoder.
 
-    y_i is the embedding of the product's text, less the mean embedding of the catalogue
-    and of unit length; x_u is the recency-weighted mean of the user's y_i; the score is
-    their cosine. The mean is taken off because sentence vectors share a large common part
-    that says nothing about preference. A product without a text cannot be scored; where
-    the whole catalogue has none, the training reviews of a product are its text.
+    y_i is the whitened embedding of the product's text, x_u that of the user, both of unit
+    length; the score is their cosine. A product without a text cannot be scored; where the
+    whole catalogue has none, the training reviews of a product are its text.
 
     Parameters
     ----------
-    encoder, max_length
+    encoder, pooling, max_length
         As in `reclib.models.encoder.encode`.
+    whitening
+        What is done to embeddings, learned on those of the catalogue: ``"none"``;
+        ``"centre"``, their mean is taken off, because sentence vectors share a large common
+        part that says nothing about preference; or ``"whiten"``, they are also turned and
+        scaled by (C + ridge · c̄ · I)^(−½), with their covariance C and the mean c̄ of their
+        variances, so that no direction counts for much more than another (Su et al. 2021,
+        "Whitening Sentence Representations", where there is no ridge).
+    ridge
+        Above 0; the larger, the nearer is ``"whiten"`` to ``"centre"``, which has none. It
+        keeps directions without variance, of which small catalogues have many, from counting.
+    profile
+        What x_u is: ``"items"``, the recency-weighted mean of the user's y_i, or ``"text"``,
+        what the encoder makes of `reclib.data.features.profile_texts`.
     decay, history
-        As in `reclib.data.history_weights`.
+        As in `reclib.data.history_weights`; of them ``"text"`` uses the history alone.
+
+    Raises
+    ------
+    ReclibError
+        If the pooling, whitening or profile is unknown, or `ridge` is out of range.
     """
 
     name: ClassVar[str] = "language"
@@ -34,37 +54,78 @@ class Language(Scorer):
         self,
         *,
         encoder: str = DEFAULT_ENCODER,
+        pooling: str = "mean",
         max_length: int = 128,
+        whitening: str = "centre",
+        ridge: float = 0.1,
+        profile: str = "items",
         decay: float = 0.7,
         history: int = 20,
     ) -> None:
+        if pooling not in POOLINGS:
+            raise unknown("pooling", pooling, POOLINGS)
+        if whitening not in WHITENINGS:
+            raise unknown("whitening", whitening, WHITENINGS)
+        if profile not in PROFILES:
+            raise unknown("profile", profile, PROFILES)
+        if not 0 < ridge < np.inf:
+            raise ReclibError(f"ridge is {ridge}; allowed is a number above 0")
         self.encoder = encoder
+        self.pooling = pooling
         self.max_length = max_length
+        self.whitening = whitening
+        self.ridge = ridge
+        self.profile = profile
         self.decay = decay
         self.history = history
 
     def _fit(self, prepared: Prepared, rng: int) -> None:
-        self._weights = history_weights(prepared, decay=self.decay, history=self.history)
+        weights = history_weights(prepared, decay=self.decay, history=self.history)
         texts = item_texts(prepared)
-        told = np.array([text != "" for text in texts])
-        if not told.any():
+        if not any(texts):
             raise ReclibError(f"{prepared.name}: no product has a text for the encoder to read")
-        started = time.perf_counter()
-        self.embeddings = encode(texts, encoder=self.encoder, max_length=self.max_length)
-        self._waited = time.perf_counter() - started
-        vectors = self.embeddings.vectors
-        products = _unit_rows(vectors - vectors[told].mean(axis=0))
-        self._products = np.where(told[:, None], products, 0)  # (n_items, n_dimensions)
-        self._told = told
+        self._encode_seconds: dict[str, float] = {}
+        self._waited = 0.0
+        self.embeddings = self._encode("encode", texts)
+        self._told = np.array([text != "" for text in texts])
+        centre, turn = self._whitening(self.embeddings.vectors[self._told])
+        products = _unit_rows((self.embeddings.vectors - centre) @ turn)
+        self._products = np.where(self._told[:, None], products, 0)  # (n_items, n_dimensions)
+        if self.profile == "items":
+            profiles = weights @ self._products
+        else:
+            texts = profile_texts(prepared, history=self.history, words=self.max_length)
+            told = np.array([text != "" for text in texts])
+            vectors = self._encode("encode users", texts).vectors
+            profiles = np.where(told[:, None], (vectors - centre) @ turn, 0)
+        self._profiles = _unit_rows(profiles)  # (n_users, n_dimensions)
 
     @property
     def costs(self) -> dict[str, float]:
-        """Seconds of each step; of ``encode`` those when the texts were first encoded."""
-        return {"fit": self._seconds - self._waited, "encode": self.embeddings.seconds}
+        """Seconds of each step; of both encodings those when the texts were first encoded."""
+        return {"fit": self._seconds - self._waited, **self._encode_seconds}
+
+    def _encode(self, step: str, texts: list[str]) -> Embeddings:
+        started = time.perf_counter()
+        made = encode(texts, encoder=self.encoder, pooling=self.pooling, max_length=self.max_length)
+        self._waited += time.perf_counter() - started
+        self._encode_seconds[step] = made.seconds
+        return made
+
+    def _whitening(self, vectors: Scores) -> tuple[Scores, Scores]:
+        """Learn what to take off a vector, and the matrix to multiply it with then."""
+        n_dimensions = vectors.shape[1]
+        if self.whitening == "none":
+            return np.zeros(n_dimensions, np.float32), np.eye(n_dimensions, dtype=np.float32)
+        centre = vectors.mean(axis=0)
+        if self.whitening == "centre":
+            return centre, np.eye(n_dimensions, dtype=np.float32)
+        variance, axes = np.linalg.eigh(np.cov(vectors, rowvar=False, bias=True))
+        turn = axes / np.sqrt(variance + self.ridge * variance.mean())
+        return centre, turn.astype(np.float32)
 
     def _score(self, users: Indices, items: Indices | slice) -> Scores:
-        profiles = _unit_rows(self._weights[users] @ self._products)  # (n_batch, n_dimensions)
-        scores: Scores = profiles @ self._products[items].T
+        scores: Scores = self._profiles[users] @ self._products[items].T
         scores[:, ~self._told[items]] = np.nan
         return scores
 

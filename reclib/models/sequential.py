@@ -40,8 +40,8 @@ class Transitions(Linear):
         f(d): a number x ≥ 0 for d^−x, or ``"log"`` for 1 / log₁₀(d + 1.7).
     directed
         Whether order counts. If not, C + Cᵀ stands for C: the model cannot see which of
-        two products came first. On data whose ties in time are sorted by id, such as those
-        of Amazon 2014, the difference is the most that a gain owes to the sorting.
+        two products came first, so it gains less where ties in time are sorted by id, as
+        those of Amazon 2014 are. It still sees which products stand side by side.
     norm
         In [0, 1]: 0 counts, 1 shares of what follows on i.
     neighbours

@@ -2,10 +2,10 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import pandas as pd
+import scipy.stats
 from numpy.typing import NDArray
 
 from reclib.data import Fold, Split, Truth
@@ -18,6 +18,7 @@ from reclib.evaluation import (
     diversity_features,
     evaluate,
     expected_ctr,
+    holm,
     interval,
     intra_list_diversity,
     pair_counts,
@@ -25,21 +26,17 @@ from reclib.evaluation import (
     ranking_metrics,
     sample_pairs,
 )
-from reclib.models import (
-    DEFAULT_ENCODER,
-    Collaborative,
-    Content,
-    Fusion,
-    Language,
-    Popular,
-    Random,
-    Scorer,
-)
+from reclib.models import Fusion, Scorer
 
 Floats = NDArray[np.float64]
-TRADITIONAL, LLM = "traditional", "llm-fusion"
-NOTHING: Mapping[str, str] = {}
-COMPARED = (TRADITIONAL, "content", "collaborative", "language")
+TRADITIONAL, LLM, ALL = "traditional", "llm-fusion", ":all"
+# what enters the fusions of everything, beside the collaborative scorer that is chosen: of
+# the models that count transitions the most general one, which has the others within it
+EVERYTHING = (
+    *("popular", "content", "item-knn", "user-knn", "ease", "als", "bpr", "transitions"),
+    "sasrec",
+)
+NOTHING: Mapping[str, tuple[str, str]] = {}
 
 
 @dataclass(frozen=True)
@@ -52,10 +49,12 @@ class Experiment:
         Tidy: data protocol variant model metric value low high users seeds.
     costs
         Tidy: model step seconds peak_mb.
-    weights
-        Model → part → weight of Eq. 7, chosen on validation.
+    fusions
+        The fusions by name, with the weights that were chosen on validation.
     profile
         What x_u is in Eq. 5, chosen on validation.
+    outcomes
+        Model → what it did on the test, for each seed.
     pair_scores
         Model → scores of the test pairs, shape (n_positives, 1 + r), for Fig. 5.
     thresholds
@@ -64,51 +63,17 @@ class Experiment:
 
     metrics: pd.DataFrame
     costs: pd.DataFrame
-    weights: Mapping[str, Mapping[str, float]]
+    fusions: Mapping[str, Fusion]
     profile: str
+    outcomes: Mapping[str, Sequence[Outcome]]
     pair_scores: Mapping[str, NDArray[np.float32]]
     thresholds: Mapping[str, float]
 
 
-def single_scorers(
-    *,
-    decay: float = 0.7,
-    history: int = 20,
-    encoder: str = DEFAULT_ENCODER,
-    **features: Any,
-) -> dict[str, Scorer]:
-    """Make every scorer that is no fusion, by its name in results.
-
-    Parameters
-    ----------
-    decay, history
-        As in `reclib.data.history_weights`, for all that have a profile.
-    encoder
-        Of the language model.
-    **features
-        What else `reclib.data.extract_features` may be told.
-
-    Returns
-    -------
-    dict
-        Scorers that are not fitted yet.
-    """
-    return {
-        "random": Random(),
-        "popular": Popular(),
-        "content": Content(decay=decay, history=history, **features),
-        "collaborative": Collaborative(decay=decay, history=history, **features),
-        "collaborative:interactions": Collaborative(profile="interactions"),
-        "language": Language(encoder=encoder, decay=decay, history=history),
-    }
-
-
-def choose_profile(
-    scorers: Mapping[str, Scorer], fold: Fold, *, pairs: Pairs, k: int, rng: int = 0
-) -> str:
+def choose_profile(scorers: Mapping[str, Scorer], fold: Fold, *, k: int = 10, rng: int = 0) -> str:
     """Name the collaborative scorer whose profile does better on validation (Eq. 5)."""
     names = [name for name in scorers if name.startswith("collaborative")]
-    outcomes = evaluate({name: scorers[name] for name in names}, fold, k=k, pairs=pairs, rng=rng)
+    outcomes = evaluate({name: scorers[name] for name in names}, fold, k=k, rng=rng)
     ndcg = {
         name: float(np.nanmean(ranking_metrics(outcome.top, fold.relevant)[f"ndcg@{k}"]))
         for name, outcome in outcomes.items()
@@ -116,39 +81,37 @@ def choose_profile(
     return max(ndcg, key=lambda name: ndcg[name])
 
 
-def fusions(
-    scorers: Mapping[str, Scorer],
-    collaborative: str,
-    fold: Fold,
-    *,
-    n_trials: int,
-    normalise: str,
-    k: int,
-    rng: int = 0,
-) -> dict[str, Fusion]:
-    """Tune both models of Table II with the same number of trials (Eq. 7).
+def fusion_parts(scorers: Mapping[str, Scorer], profile: str) -> dict[str, dict[str, Scorer]]:
+    """Say what each fusion of the study mixes.
 
     Parameters
     ----------
     scorers
-        From `single_scorers`.
-    collaborative
+        Models that are no fusion, by name.
+    profile
         Which of them is the CF part, from `choose_profile`.
-    fold
-        The validation fold.
-    n_trials, normalise, k, rng
-        As in `reclib.evaluation.choose_weights`.
 
     Returns
     -------
     dict
-        ``traditional``, α·CBF + β·CF, and ``llm-fusion``, which adds γ·LLM.
+        Fusion → part → scorer. ``traditional`` is α·CBF + β·CF, and ``llm-fusion`` adds
+        γ·LLM: the two models of Table II. ``content-count`` adds counts of transitions to
+        the content, without a language model. ``…:all`` mix all that is there. A fusion
+        whose parts are not all among the scorers is left out.
     """
-    parts = {"content": scorers["content"], "collaborative": scorers[collaborative]}
-    models = {TRADITIONAL: parts, LLM: parts | {"language": scorers["language"]}}
+    chosen = {**scorers, "collaborative": scorers[profile]}
+    everything = [name for name in ("collaborative", *EVERYTHING) if name in chosen]
+    names = {
+        "content-count": ["content", "transitions"],
+        TRADITIONAL: ["content", "collaborative"],
+        LLM: ["content", "collaborative", "language"],
+        TRADITIONAL + ALL: everything,
+        LLM + ALL: [*everything, "language"],
+    }
     return {
-        name: tuned_fusion(name, chosen, fold, n_trials=n_trials, normalise=normalise, k=k, rng=rng)
-        for name, chosen in models.items()
+        fusion: {part: chosen[part] for part in parts}
+        for fusion, parts in names.items()
+        if set(parts) <= set(chosen) and len(parts) > 1
     }
 
 
@@ -158,7 +121,8 @@ def tuned_fusion(
     fold: Fold,
     *,
     n_trials: int = 66,
-    normalise: str = "minmax",
+    by_history: bool = False,
+    normalise: str = "global",
     k: int = 10,
     rng: int = 0,
 ) -> Fusion:
@@ -168,7 +132,7 @@ def tuned_fusion(
     ----------
     name
         What to call it in results.
-    parts, fold, n_trials, normalise, k, rng
+    parts, fold, n_trials, by_history, normalise, k, rng
         As in `reclib.evaluation.choose_weights`.
 
     Returns
@@ -176,20 +140,70 @@ def tuned_fusion(
     Fusion
         Not fitted yet.
     """
-    trials = choose_weights(parts, fold, n_trials=n_trials, normalise=normalise, k=k, rng=rng)
-    weights = {part: float(trials[part].iloc[0]) for part in parts}
-    return Fusion(parts, weights, normalise=normalise, name=name)
+    trials = choose_weights(
+        parts, fold, n_trials=n_trials, by_history=by_history, normalise=normalise, k=k, rng=rng
+    )
+    best = trials.iloc[0]
+    weights = {part: float(best[part]) for part in parts}
+    if not by_history or np.isnan(best["halfway"]):
+        return Fusion(parts, weights, normalise=normalise, name=name)
+    newcomers = {part: float(best[f"newcomers:{part}"]) for part in parts}
+    halfway = float(best["halfway"])
+    return Fusion(
+        parts, weights, newcomers=newcomers, halfway=halfway, normalise=normalise, name=name
+    )
+
+
+def tuned_fusions(
+    scorers: Mapping[str, Scorer],
+    profile: str,
+    fold: Fold,
+    *,
+    n_trials: int = 66,
+    normalise: str = "global",
+    k: int = 10,
+    rng: int = 0,
+) -> dict[str, Fusion]:
+    """Tune every fusion of the study; those that are compared get the same effort.
+
+    Parameters
+    ----------
+    scorers, profile
+        As in `fusion_parts`.
+    fold
+        The validation fold.
+    n_trials
+        Weightings of the fusions of two or three parts. Those of everything get six times
+        as many, and as many again for weights that depend on the history.
+    normalise, k, rng
+        As in `reclib.evaluation.choose_weights`.
+
+    Returns
+    -------
+    dict
+        By name, not fitted yet.
+    """
+    found = {}
+    for name, parts in fusion_parts(scorers, profile).items():
+        whole = name.endswith(ALL)
+        trials = 6 * n_trials if whole else n_trials
+        found[name] = tuned_fusion(
+            name, parts, fold, n_trials=trials, by_history=whole, normalise=normalise, k=k, rng=rng
+        )
+    return found
 
 
 def run_experiment(
     split: Split,
     scorers: Mapping[str, Scorer],
     *,
+    variant: str = "raw",
     truth: Truth | None = None,
     k: int = 10,
     n_trials: int = 66,
-    normalise: str = "minmax",
+    normalise: str = "global",
     negatives: int = 1,
+    n_seeds: int = 1,
     n_resamples: int = 2000,
     seed: int = 0,
 ) -> Experiment:
@@ -198,59 +212,131 @@ def run_experiment(
     Parameters
     ----------
     split
-        From `reclib.data.leave_one_out`.
+        From a split of `reclib.data`, such as `leave_one_out`.
     scorers
-        From `single_scorers`.
+        Models that are no fusion, by name, with the hyper-parameters chosen on validation.
+    variant
+        Name of the variant in the results.
     truth
         Of a simulated marketplace; without it ``ctr`` is not measured.
     k
         Length of the lists.
     n_trials, normalise
-        Of both fusions, as in `fusions`.
+        As in `tuned_fusions`.
     negatives
-        Sampled for each positive of the protocol ``pairs``.
+        Sampled for each positive of the protocol ``pairs``; 0 leaves it out.
+    n_seeds
+        How often models with a random fit are fitted on the test's training data; their
+        values are means over the seeds. Those of ``pairs`` are of the first seed.
     n_resamples
         Of the bootstrap over users.
     seed
-        Of the negatives, the resamples and the random scorer.
+        Of the negatives, the resamples and the random scorer; the first seed of the fits.
 
     Returns
     -------
     Experiment
-        Every value with its 95 % interval; the paired differences between ``llm-fusion``
-        and each model in `COMPARED` are rows named ``llm-fusion-vs-…``.
+        Every value with its 95 % interval. Rows named ``a-vs-b`` hold paired differences
+        (see `comparisons`).
     """
-    validation_pairs = sample_pairs(split.validation, negatives=negatives, rng=seed)
-    test_pairs = sample_pairs(split.test, negatives=negatives, rng=seed + 1)
-    chosen = choose_profile(scorers, split.validation, pairs=validation_pairs, k=k, rng=seed)
-    fused = fusions(
+    chosen = choose_profile(scorers, split.validation, k=k, rng=seed)
+    fused = tuned_fusions(
         scorers, chosen, split.validation, n_trials=n_trials, normalise=normalise, k=k, rng=seed
     )
     models: dict[str, Scorer] = {**scorers, **fused}
-    before = evaluate(models, split.validation, k=k, pairs=validation_pairs, rng=seed)
-    outcomes = evaluate(models, split.test, k=k, pairs=test_pairs, rng=seed)
-
-    pair_scores = {name: _scores(outcome) for name, outcome in outcomes.items()}
-    pair_scores["always-yes"] = np.ones_like(pair_scores[LLM])
-    thresholds = {name: best_threshold(_scores(outcome)) for name, outcome in before.items()}
-    thresholds["always-yes"] = 1.0
-
-    compared = {f"{LLM}-vs-{name}": name for name in COMPARED}
-    compared[f"{LLM}-vs-collaborative"] = chosen
-    counts = {name: pair_counts(scores, thresholds[name]) for name, scores in pair_scores.items()}
-    options = {"n_resamples": n_resamples, "rng": seed}
-    lists = measure_lists(outcomes, split.test, truth=truth, compared=compared, **options)
-    verdicts = measure_pairs(counts, test_pairs, compared=compared, **options)
-    metrics = pd.concat([lists, verdicts], ignore_index=True)
+    compared = comparisons(list(models), chosen)
+    pairs = None
+    thresholds: dict[str, float] = {}
+    if negatives:
+        pairs = sample_pairs(split.test, negatives=negatives, rng=seed + 1)
+        asked = sample_pairs(split.validation, negatives=negatives, rng=seed)
+        before = evaluate(models, split.validation, k=k, pairs=asked, rng=seed)
+        thresholds = {name: best_threshold(_scores(outcome)) for name, outcome in before.items()}
+        thresholds["always-yes"] = 1.0
+    outcomes = evaluate_seeds(models, split.test, k=k, pairs=pairs, n_seeds=n_seeds, rng=seed)
+    metrics = measure_lists(
+        outcomes,
+        split.test,
+        variant=variant,
+        truth=truth,
+        compared=compared,
+        n_resamples=n_resamples,
+        rng=seed,
+    )
+    pair_scores: dict[str, NDArray[np.float32]] = {}
+    if pairs is not None:
+        pair_scores = {name: _scores(found[0]) for name, found in outcomes.items()}
+        pair_scores["always-yes"] = np.ones(pairs.item.shape, np.float32)
+        verdicts = measure_pairs(
+            {name: pair_counts(scores, thresholds[name]) for name, scores in pair_scores.items()},
+            pairs,
+            variant=variant,
+            compared=compared,
+            n_resamples=n_resamples,
+            rng=seed,
+        )
+        metrics = pd.concat([metrics, verdicts], ignore_index=True)
     metrics.insert(0, "data", split.test.train.name)
     return Experiment(
         metrics=metrics,
         costs=_costs(outcomes),
-        weights={name: fusion.weights for name, fusion in fused.items()},
+        fusions=fused,
         profile=chosen,
+        outcomes=outcomes,
         pair_scores=pair_scores,
         thresholds=thresholds,
     )
+
+
+def evaluate_seeds(
+    models: Mapping[str, Scorer],
+    fold: Fold,
+    *,
+    k: int = 10,
+    pairs: Pairs | None = None,
+    n_seeds: int = 1,
+    rng: int = 0,
+) -> dict[str, list[Outcome]]:
+    """Evaluate models, those with a random fit once for each seed.
+
+    Parameters
+    ----------
+    models, fold, k
+        As in `reclib.evaluation.evaluate`.
+    pairs
+        Scored with the first seed.
+    n_seeds
+        The seeds are `rng`, `rng` + 1, ….
+    rng
+        The first seed.
+
+    Returns
+    -------
+    dict
+        Model → outcomes: `n_seeds` of a model with a random fit, one of any other.
+    """
+    first = evaluate(models, fold, k=k, pairs=pairs, rng=rng)
+    outcomes = {name: [outcome] for name, outcome in first.items()}
+    chance = {name: model for name, model in models.items() if model.stochastic}
+    for other in range(rng + 1, rng + n_seeds):
+        for name, outcome in evaluate(chance, fold, k=k, rng=other).items():
+            outcomes[name].append(outcome)
+    return outcomes
+
+
+def comparisons(models: Sequence[str], profile: str) -> dict[str, tuple[str, str]]:
+    """Name the paired differences that are of interest: name → (first, second) model.
+
+    The model with the LLM of Table II is compared with the traditional one and its own
+    parts; the fusion of everything with the same without the LLM, and with every other model
+    but that of Table II.
+    """
+    found = {f"{LLM}-vs-{name}": (LLM, name) for name in (TRADITIONAL, "content", "language")}
+    found[f"{LLM}-vs-collaborative"] = (LLM, profile)
+    best = LLM + ALL
+    others = [name for name in models if name not in (best, LLM)]
+    found |= {f"{best}-vs-{name}": (best, name) for name in others}
+    return {name: pair for name, pair in found.items() if set(pair) <= set(models)}
 
 
 def _scores(outcome: Outcome) -> NDArray[np.float32]:
@@ -260,11 +346,12 @@ def _scores(outcome: Outcome) -> NDArray[np.float32]:
 
 
 def measure_lists(
-    outcomes: Mapping[str, Outcome],
+    outcomes: Mapping[str, Sequence[Outcome]],
     fold: Fold,
     *,
+    variant: str = "raw",
     truth: Truth | None = None,
-    compared: Mapping[str, str] = NOTHING,
+    compared: Mapping[str, tuple[str, str]] = NOTHING,
     n_resamples: int = 2000,
     rng: int = 0,
 ) -> pd.DataFrame:
@@ -273,13 +360,15 @@ def measure_lists(
     Parameters
     ----------
     outcomes
-        From `reclib.evaluation.evaluate` of `fold`.
+        From `evaluate_seeds` of `fold`. A user's value is the mean over the seeds.
     fold
         Its relevant products.
+    variant
+        Name of the variant in the results.
     truth
         Of a simulated marketplace, for ``ctr``.
     compared
-        Name of a difference → the model that is taken off ``llm-fusion``.
+        Name of a difference → the two models, the second taken off the first.
     n_resamples, rng
         Of the bootstrap over users.
 
@@ -287,14 +376,18 @@ def measure_lists(
     -------
     pandas.DataFrame
         Columns protocol, variant, model, metric, value, low, high, users, seeds. `users`
-        counts those with a value: a list of one product, say, has no diversity, and no
-        list has one in a shop without brands and categories.
+        counts those with a value: users who are not asked have none, a list of one product
+        has no diversity, and no list has one in a shop without brands and categories. Of a
+        model with several seeds ``seed_sd_ndcg@k`` is the standard deviation of the mean
+        between them, and of a difference ``p_ndcg@k`` and ``p_recall@k`` are p-values of the
+        paired t-test, after Holm's correction over all differences of the same first model.
     """
     items = fold.train.items
     described = (items[["brand", "categories"]] != "").any(axis=None)
     features = diversity_features(items) if described else None
-    columns: dict[tuple[str, str], Floats] = {}
-    for model, outcome in outcomes.items():
+    asked = np.diff(fold.relevant.indptr) > 0
+
+    def per_user(outcome: Outcome) -> dict[str, Floats]:
         k = outcome.top.shape[1]
         found = ranking_metrics(outcome.top, fold.relevant)
         found[f"ild@{k}"] = np.full(fold.train.n_users, np.nan)
@@ -302,9 +395,21 @@ def measure_lists(
             found[f"ild@{k}"] = intra_list_diversity(outcome.top, features)
         if truth is not None:
             found[f"ctr@{k}"] = expected_ctr(outcome.top, fold.train, truth)
-        columns |= {(model, metric): values for metric, values in found.items()}
-    for name, other in compared.items():
-        mine = {metric: values for (model, metric), values in columns.items() if model == LLM}
+        return {metric: np.where(asked, values, np.nan) for metric, values in found.items()}
+
+    columns: dict[tuple[str, str], Floats] = {}
+    rows: list[tuple[object, ...]] = []
+    for model, several in outcomes.items():
+        found = [per_user(outcome) for outcome in several]
+        for metric in found[0]:
+            by_seed = np.stack([one[metric] for one in found])  # (n_seeds, n_users)
+            columns[model, metric] = by_seed.mean(axis=0)
+            if len(found) > 1 and metric.startswith("ndcg"):
+                spread = np.nanmean(by_seed, axis=1).std(ddof=1)
+                users = np.count_nonzero(~np.isnan(by_seed[0]))
+                rows.append((model, f"seed_sd_{metric}", spread, np.nan, np.nan, users))
+    for name, (one, other) in compared.items():
+        mine = {metric: values for (model, metric), values in columns.items() if model == one}
         columns |= {(name, m): values - columns[other, m] for m, values in mine.items()}
 
     values = np.column_stack(list(columns.values()))  # (n_users, n_columns)
@@ -314,18 +419,45 @@ def measure_lists(
     with np.errstate(invalid="ignore"):
         mean = filled.sum(axis=0) / known.sum(axis=0)
         means = sums[:, : len(mean)] / sums[:, len(mean) :]
-    rows = [
+    rows += [
         (model, metric, mean[i], *interval(means[:, i]), known[:, i].sum())
         for i, (model, metric) in enumerate(columns)
     ]
-    return _tidy(rows, fold.protocol, "raw")
+    rows += _p_values(columns, compared)
+    seeds = {model: len(several) for model, several in outcomes.items()}
+    seeds |= {name: max(seeds[one], seeds[other]) for name, (one, other) in compared.items()}
+    return _tidy(rows, fold.protocol, variant, seeds)
+
+
+def _p_values(
+    columns: Mapping[tuple[str, str], Floats], compared: Mapping[str, tuple[str, str]]
+) -> list[tuple[object, ...]]:
+    """Rows with p-values, corrected within each family: one metric, one first model."""
+    rows: list[tuple[object, ...]] = []
+    metrics = sorted({m for _, m in columns if m.startswith(("ndcg", "recall"))})
+    for metric in metrics:
+        for first in sorted({one for one, _ in compared.values()}):
+            family = [name for name, (one, _) in compared.items() if one == first]
+            differences = [columns[name, metric] for name in family]
+            differences = [values[~np.isnan(values)] for values in differences]
+            # without any spread the test is not defined: no difference, or nothing to tell from
+            raw = [
+                scipy.stats.ttest_1samp(values, 0).pvalue if np.ptp(values) > 0 else 1.0
+                for values in differences
+            ]
+            rows += [
+                (name, f"p_{metric}", p, np.nan, np.nan, len(values))
+                for name, p, values in zip(family, holm(raw), differences, strict=True)
+            ]
+    return rows
 
 
 def measure_pairs(
     counts: Mapping[str, Floats],
     pairs: Pairs,
     *,
-    compared: Mapping[str, str] = NOTHING,
+    variant: str = "raw",
+    compared: Mapping[str, tuple[str, str]] = NOTHING,
     n_resamples: int = 2000,
     rng: int = 0,
 ) -> pd.DataFrame:
@@ -337,8 +469,8 @@ def measure_pairs(
         Model → tp, fp, fn of each positive, from `reclib.evaluation.pair_counts`.
     pairs
         What they were counted on; a user is resampled with all pairs of theirs.
-    compared, n_resamples, rng
-        As in `measure_lists`.
+    variant, compared, n_resamples, rng
+        As in `measure_lists`; the number of negatives joins the variant.
 
     Returns
     -------
@@ -355,29 +487,33 @@ def measure_pairs(
         model: pair_metrics(np.vstack([total, sums])[:, 3 * i : 3 * i + 3])
         for i, model in enumerate(counts)
     }
-    for name, other in compared.items():
-        found[name] = {m: found[LLM][m] - found[other][m] for m in found[LLM]}
+    for name, (one, other) in compared.items():
+        found[name] = {m: found[one][m] - found[other][m] for m in found[one]}
     rows = [
         (model, metric, values[0], *interval(values[1:]), len(users))
         for model, metrics in found.items()
         for metric, values in metrics.items()
     ]
-    return _tidy(rows, "pairs", f"r={pairs.item.shape[1] - 1}")
+    drawn = f"r={pairs.item.shape[1] - 1}"
+    return _tidy(rows, "pairs", drawn if variant == "raw" else f"{variant}, {drawn}", {})
 
 
-def _tidy(rows: Sequence[tuple[object, ...]], protocol: str, variant: str) -> pd.DataFrame:
+def _tidy(
+    rows: Sequence[tuple[object, ...]], protocol: str, variant: str, seeds: Mapping[str, int]
+) -> pd.DataFrame:
     columns = ["model", "metric", "value", "low", "high", "users"]
-    frame = pd.DataFrame(rows, columns=columns).assign(seeds=1)
+    frame = pd.DataFrame(rows, columns=columns)
+    frame["seeds"] = [seeds.get(model, 1) for model in frame["model"]]
     frame.insert(0, "protocol", protocol)
     frame.insert(1, "variant", variant)
     return frame
 
 
-def _costs(outcomes: Mapping[str, Outcome]) -> pd.DataFrame:
-    """Seconds of each model and step, and the memory that the process needed."""
+def _costs(outcomes: Mapping[str, Sequence[Outcome]]) -> pd.DataFrame:
+    """Seconds of each model and step with the first seed, and the memory of the process."""
     rows = [
-        (name, step, seconds, outcome.peak_mb)
-        for name, outcome in outcomes.items()
-        for step, seconds in outcome.seconds.items()
+        (name, step, seconds, found[0].peak_mb)
+        for name, found in outcomes.items()
+        for step, seconds in found[0].seconds.items()
     ]
     return pd.DataFrame(rows, columns=["model", "step", "seconds", "peak_mb"])

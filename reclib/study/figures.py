@@ -25,8 +25,13 @@ COLOURS: Mapping[str, str] = {
     "collaborative": "#009e73",
     "collaborative:interactions": "#56b4e9",
     "language": "#cc79a7",
+    **dict.fromkeys(("item-knn", "user-knn", "ease", "als", "bpr"), "#56b4e9"),
+    **dict.fromkeys(("markov", "seqrules", "pctm", "transitions", "sasrec"), "#7a9a01"),
+    "content-count": "#e69f00",
     "traditional": "#e69f00",
+    "traditional:all": "#e69f00",
     "llm-fusion": "#d55e00",
+    "llm-fusion:all": "#d55e00",
     "always-yes": "#b0b7c3",
 }
 
@@ -327,4 +332,81 @@ def simplex_plot(trials: pd.DataFrame, metric: str) -> Axes:
     ax.set_axis_off()
     ax.margins(0.12)
     figure.colorbar(dots, ax=ax, label=f"{metric} on validation", shrink=0.8)
+    return ax
+
+
+def trials_plot(trials: pd.DataFrame) -> Axes:
+    """Draw every trial of the tuning, one row a model.
+
+    Parameters
+    ----------
+    trials
+        From `reclib.evaluation.tune`.
+
+    Returns
+    -------
+    Axes
+        Models in the order tuned, from the top. A ring is the trial before any search, dots
+        are the others, and the number is the best value.
+    """
+    models = list(dict.fromkeys(trials["model"]))
+    _, ax = plt.subplots(figsize=(COLUMN, 0.6 + 0.3 * len(models)))
+    for place, model in enumerate(models):
+        values = trials.loc[trials["model"] == model, "value"].to_numpy()
+        colour = COLOURS.get(model, GREY)
+        rows = np.full(len(values), len(models) - 1 - place)
+        ax.scatter(values[1:], rows[1:], s=14, color=colour, alpha=0.5, linewidth=0)
+        ax.scatter(values[:1], rows[:1], s=44, facecolor="none", edgecolor=colour, linewidth=1.4)
+        ax.annotate(
+            f"{values.max():.4f}",
+            (values.max(), rows[0]),
+            xytext=(8, 0),
+            textcoords="offset points",
+            va="center",
+            fontsize=9,
+        )
+    ax.set_yticks(range(len(models)), models[::-1])
+    ax.tick_params(axis="y", length=0)
+    ax.set_xlim(left=0)
+    ax.margins(x=0.14)
+    ax.set_xlabel(f"{trials['metric'].iloc[0]} on validation")
+    return ax
+
+
+def history_plot(weights: pd.DataFrame) -> Axes:
+    """Draw how the weights of a fusion change with the length of the history.
+
+    Parameters
+    ----------
+    weights
+        Index: different products in the history; one column a part, rows sum to 1.
+
+    Returns
+    -------
+    Axes
+        Areas on each other, the first part at the bottom.
+    """
+    shown = weights.loc[:, weights.max() >= 0.005]  # thinner areas cannot be seen
+    _, ax = plt.subplots(figsize=(COLUMN, 3.2))
+    colours = mpl.colormaps["cividis"](np.linspace(0.05, 0.95, shown.shape[1]))
+    ax.stackplot(shown.index, shown.to_numpy().T, colors=colours, linewidth=0.6, edgecolor="white")
+    heights = shown.iloc[-1].cumsum() - shown.iloc[-1] / 2
+    gap = 0.05  # names stay apart where areas are thin
+    places = heights.to_numpy().copy()
+    for row in range(1, len(places)):
+        places[row] = max(places[row], places[row - 1] + gap)
+    places -= max(0.0, places[-1] - 1)
+    for name, place in zip(shown.columns, places, strict=True):
+        ax.annotate(
+            name,
+            (shown.index[-1], place),
+            xytext=(6, 0),
+            textcoords="offset points",
+            va="center",
+            fontsize=9,
+        )
+    ax.set_xlim(shown.index[0], shown.index[-1])
+    ax.set_ylim(0, 1)
+    ax.set_xlabel("different products in the history")
+    ax.set_ylabel("weight")
     return ax

@@ -38,7 +38,7 @@ def recorded_runs() -> str:
     for folder in sorted(file.parent for file in paths.REFERENCE.glob(f"*/{METRICS_FILE}")):
         metrics, costs = read_results(folder)
         made = read_provenance(folder)
-        found = metrics[(metrics["protocol"] == "full-loo") & (metrics["metric"] == "ndcg@10")]
+        found = metrics[(metrics["variant"] == "raw") & (metrics["metric"] == "ndcg@10")]
         found = found.set_index("model")[["value", "low", "high", "users"]]
         if not set(SHOWN) <= set(found.index):
             continue

@@ -1,7 +1,8 @@
 """The result files of a run: their columns, recording a reference, comparing with it.
 
-``metrics.csv`` has one row per value and ``costs.csv`` one per model and step;
-``provenance.json`` says what made them.
+``metrics.csv`` has one row per value and ``costs.csv`` one per model and step; ``cold.csv``
+has values for new users and products, in the form of the first, and ``trials.csv`` every
+trial of the tuning; ``provenance.json`` says what made them.
 """
 
 import hashlib
@@ -29,8 +30,21 @@ MODELS = (
     "collaborative",
     "collaborative:interactions",
     "language",
+    "item-knn",
+    "user-knn",
+    "ease",
+    "als",
+    "bpr",
+    "markov",
+    "seqrules",
+    "pctm",
+    "transitions",
+    "sasrec",
+    "content-count",
     "traditional",
     "llm-fusion",
+    "traditional:all",
+    "llm-fusion:all",
     "always-yes",
 )
 PROTOCOLS = (
@@ -42,7 +56,8 @@ MEASURES = (
     *("ild@10", "ctr@10", "precision", "recall", "f1"),
 )
 METRICS_FILE, COSTS_FILE, PROVENANCE_FILE = "metrics.csv", "costs.csv", "provenance.json"
-RECORDED = (METRICS_FILE, COSTS_FILE, PROVENANCE_FILE, "headline.svg")
+COLD_FILE, TRIALS_FILE = "cold.csv", "trials.csv"
+RECORDED = (METRICS_FILE, COSTS_FILE, COLD_FILE, TRIALS_FILE, PROVENANCE_FILE, "headline.svg")
 KEY = ["data", "protocol", "variant", "model", "metric"]
 
 _ANY: dict[str, Any] = {
@@ -79,6 +94,17 @@ class CostRows(pa.DataFrameModel):
     )
 
 
+class TrialRows(pa.DataFrameModel):
+    """``trials.csv``: one setting of one model, tried on validation."""
+
+    model: str = pa.Field(str_matches=_WORD, description="model, its variant after a colon")
+    trial: int = pa.Field(ge=0, description="number, from 0: the values before any search")
+    metric: str = pa.Field(str_matches=r"^[a-z_]+@[1-9][0-9]*$", description="as ndcg@10")
+    value: float = pa.Field(ge=0, le=1, description="mean over users")
+    seconds: float = pa.Field(ge=0, lt=float("inf"), description="fit and ranking")
+    parameters: str = pa.Field(description="hyper-parameters, JSON")
+
+
 def run_folder(data: str, size: str) -> Path:
     """Return the folder of a run's result files."""
     return paths.RUNS / f"{data_name(data)}-{size}"
@@ -106,6 +132,18 @@ def write_results(metrics: pd.DataFrame, costs: pd.DataFrame, folder: Path) -> N
     order = {"protocol": PROTOCOLS, "model": MODELS, "metric": MEASURES}
     _write_table(_sorted(metrics, KEY, order), folder / METRICS_FILE)
     _write_table(_sorted(costs, ["model"], order), folder / COSTS_FILE)
+
+
+def write_cold(metrics: pd.DataFrame, folder: Path) -> None:
+    """Check and write ``cold.csv``, whose columns are those of ``metrics.csv``."""
+    metrics = _checked(metrics, MetricRows, COLD_FILE)
+    order = {"protocol": PROTOCOLS, "model": MODELS, "metric": MEASURES}
+    _write_table(_sorted(metrics, KEY, order), folder / COLD_FILE)
+
+
+def write_trials(trials: pd.DataFrame, folder: Path) -> None:
+    """Check and write ``trials.csv``: model trial metric value seconds parameters."""
+    _write_table(_checked(trials, TrialRows, TRIALS_FILE), folder / TRIALS_FILE)
 
 
 def read_results(folder: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -222,7 +260,9 @@ def compare(metrics: pd.DataFrame, recorded: pd.DataFrame) -> pd.DataFrame:
     where that is more: other hardware rounds the encoder's numbers otherwise. The band never
     reaches 0, so that a metric that collapsed is always caught; only a recorded difference
     whose own interval lies on both sides of 0 may cross it. Numbers of users and seeds, and
-    "not measurable", must agree exactly, and every row must be on both sides.
+    "not measurable", must agree exactly, and every row must be on both sides. p-values and
+    deviations between seeds must be there, but follow from the rest, so their values may
+    differ.
 
     Returns
     -------
@@ -234,7 +274,8 @@ def compare(metrics: pd.DataFrame, recorded: pd.DataFrame) -> pd.DataFrame:
     tolerance = (0.1 * (both["high_old"] - both["low_old"]) / 2).fillna(0).clip(lower=1e-6)
     undecided = (both["low_old"] < 0) & (both["high_old"] > 0)
     capped = tolerance.where(undecided | (old == 0), np.minimum(tolerance, old.abs() / 2))
-    same = ((old - new).abs() <= capped) | (old.isna() & new.isna())
+    derived = both["metric"].str.startswith(("p_", "seed_sd_")) & old.notna() & new.notna()
+    same = ((old - new).abs() <= capped) | (old.isna() & new.isna()) | derived
     problem = np.select(
         [
             both["_merge"] == "left_only",
@@ -256,7 +297,7 @@ def _checked(table: pd.DataFrame, model: type[pa.DataFrameModel], where: str) ->
     if extra := [str(name) for name in table if name not in declared]:
         raise ReclibError(f"{where}: column {extra[0]!r} has no place; allowed: {declared}")
     table = validated(table, model, where).select(declared).to_pandas()
-    key = [name for name in (*KEY, "step") if name in table]
+    key = [name for name in (*KEY, "step", "trial") if name in table]
     if (twice := table.duplicated(key)).any():
         raise ReclibError(f"{where}: two rows for {' · '.join(table.loc[twice, key].iloc[0])}")
     if "low" in table and (crossed := table["low"] > table["high"]).any():
@@ -269,7 +310,7 @@ def _read_table(file: Path, model: type[pa.DataFrameModel]) -> pd.DataFrame:
     if not file.is_file():
         raise ReclibError(f"{file} is not there; `reclib run` writes it")
     columns = model.to_schema().columns
-    texts = [name for name in columns if name in (*KEY, "step")]
+    texts = [name for name in columns if name in (*KEY, "step", "parameters")]
     numbers = {name: [""] for name in columns if name not in texts}
     try:
         table = pd.read_csv(

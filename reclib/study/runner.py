@@ -64,7 +64,7 @@ def run(
     seed, overrides
         As for `load_parameters`.
     only
-        Numbers or names of notebooks, e.g. ``["03", "07_run_experiment"]``; default: all.
+        Numbers or names of notebooks, e.g. ``["03", "08_run_experiment"]``; default: all.
     force
         Run also what is fresh.
     timeout

@@ -1,5 +1,6 @@
 """Tables of the book: three digits, intervals under the values, best in bold."""
 
+import json
 from collections.abc import Sequence
 
 import numpy as np
@@ -10,6 +11,7 @@ from reclib.data import Marketplace, Prepared
 from reclib.study.paper import TABLE_II
 
 ROWS = ("precision", "recall", "f1", "ctr", "diversity")
+MARKS = ("font-weight: bold", "text-decoration: underline")  # of the best and the second
 
 
 def metrics_table(metrics: pd.DataFrame, names: Sequence[str], *, mark: bool = True) -> Styler:
@@ -49,12 +51,122 @@ def metrics_table(metrics: pd.DataFrame, names: Sequence[str], *, mark: bool = T
     for name in names:
         best = value[name].dropna().nlargest(2).index
         if mark and not name.startswith("ild") and len(best) == 2:
-            marks.loc[best[0], name] = "font-weight: bold"
-            marks.loc[best[1], name] = "text-decoration: underline"
+            marks.loc[list(best), name] = MARKS
     return text.style.apply(lambda _: marks, axis=None).set_table_attributes('class="results"')
 
 
-def table_two(metrics: pd.DataFrame, *, k: int = 10) -> Styler:
+def difference_table(metrics: pd.DataFrame, names: Sequence[str]) -> Styler:
+    """Set paired differences in rows, each metric with its corrected p-value.
+
+    Parameters
+    ----------
+    metrics
+        Rows named ``a-vs-b`` of one data set, protocol and variant.
+    names
+        Metrics to show, in order.
+
+    Returns
+    -------
+    Styler
+        First model, what its interval for the first metric says, second model; difference
+        with its 95 % interval and p-value after Holm's correction.
+    """
+    rows = []
+    values = metrics.set_index(["model", "metric"])[["value", "low", "high"]]
+    for pair in dict.fromkeys(map(str, metrics["model"])):
+        first, second = pair.split("-vs-")
+        row = {"": first, "is": "", " ": second}
+        for name in names:
+            value, low, high = values.loc[[(pair, name)]].to_numpy(float)[0]
+            row["is"] = row["is"] or verdict(low, high)  # by the first metric
+            row[name] = _with_interval(value, low, high, "+")
+            p = float(values["value"].get((pair, f"p_{name}"), np.nan))
+            row[f"p, {name}"] = "–" if np.isnan(p) else f"{p:.3f}" if p >= 0.001 else "< 0.001"
+        rows.append(row)
+    return pd.DataFrame(rows).style.hide().set_table_attributes('class="results"')
+
+
+def verdict(low: float, high: float) -> str:
+    """Say in words what the interval of a paired difference means."""
+    if low > 0:
+        return "better than"
+    return "worse than" if high < 0 else "not told apart from"
+
+
+def history_table(metrics: pd.DataFrame, pair: str, name: str) -> Styler:
+    """Set a paired difference in rows by the length of the history.
+
+    Parameters
+    ----------
+    metrics
+        ``metrics.csv`` of one data set.
+    pair
+        Which difference, as ``a-vs-b``.
+    name
+        Which metric.
+
+    Returns
+    -------
+    Styler
+        Variant and length, users, both models' values, the difference with its interval.
+    """
+    shown = metrics["variant"].str.contains(", history ") & (metrics["metric"] == name)
+    return _paired_rows(metrics[shown], pair, ["variant"])
+
+
+def cold_table(metrics: pd.DataFrame, pair: str, name: str) -> Styler:
+    """Set a paired difference in rows by protocol and variant; arguments as `history_table`."""
+    return _paired_rows(metrics[metrics["metric"] == name], pair, ["protocol", "variant"])
+
+
+def _paired_rows(metrics: pd.DataFrame, pair: str, by: list[str]) -> Styler:
+    first, second = pair.split("-vs-")
+    rows = []
+    for place, part in metrics.groupby(by, sort=False):
+        values = part.set_index("model")[["value", "low", "high", "users"]]
+        if pair not in values.index:
+            continue
+        value, low, high, users = values.loc[[pair]].to_numpy(float)[0]
+        row = dict(zip(by, place, strict=True)) | {"users": f"{users:,.0f}"}
+        for model in (second, first):
+            row[model] = f"{values['value'].loc[model]:.4f}"
+        row["difference"] = _with_interval(value, low, high, "+")
+        rows.append(row | {"with it": verdict(low, high).removesuffix(" than")})
+    return pd.DataFrame(rows).style.hide().set_table_attributes('class="results"')
+
+
+def variants_table(metrics: pd.DataFrame, name: str, variants: Sequence[str]) -> Styler:
+    """Set models in rows and the variants of a protocol in columns, for one metric.
+
+    Parameters
+    ----------
+    metrics
+        Rows of one data set and protocol.
+    name
+        Which metric.
+    variants
+        Columns, in order.
+
+    Returns
+    -------
+    Styler
+        Value and 95 % interval.
+    """
+    shown = metrics[metrics["metric"] == name]
+    columns = {
+        variant: {
+            model: _with_interval(*numbers)
+            for model, *numbers in shown.loc[
+                shown["variant"] == variant, ["model", "value", "low", "high"]
+            ].itertuples(index=False)
+        }
+        for variant in variants
+    }
+    table = pd.DataFrame(columns)
+    return table.style.set_table_attributes('class="results"')
+
+
+def table_two(metrics: pd.DataFrame, *, k: int = 10, protocol: str = "full-loo") -> Styler:
     """Set Table II of the paper beside this run.
 
     Parameters
@@ -63,16 +175,19 @@ def table_two(metrics: pd.DataFrame, *, k: int = 10) -> Styler:
         ``metrics.csv`` of one data set.
     k
         Length of the lists.
+    protocol
+        Of the lists.
 
     Returns
     -------
     Styler
         Precision, recall and F1 under ``pairs``; click-through rate and diversity of the
-        lists of ``full-loo``; the change in per cent and the paired difference.
+        lists; the change in per cent and the paired difference.
     """
     rows = {}
-    for name, (protocol, metric) in _places(k).items():
-        found = metrics[(metrics["protocol"] == protocol) & (metrics["metric"] == metric)]
+    usual = _usual(metrics)
+    for name, (where, metric) in _places(k, protocol).items():
+        found = usual[(usual["protocol"] == where) & (usual["metric"] == metric)]
         found = found.set_index("model")
         before, after = TABLE_II[name]
         row = {
@@ -84,18 +199,20 @@ def table_two(metrics: pd.DataFrame, *, k: int = 10) -> Styler:
             row["this run", model] = _cell(found, model)
         row["this run", "change"] = _change(found)
         row["this run", "paired difference"] = _cell(found, "llm-fusion-vs-traditional", "+.3f")
-        rows[f"{name} ({protocol})"] = row
+        rows[f"{name} ({where})"] = row
     table = pd.DataFrame.from_dict(rows, orient="index")
     table.columns = pd.MultiIndex.from_tuples(list(map(tuple, table.columns)))
     return table.style.set_table_attributes('class="results"')
 
 
-def table_two_values(metrics: pd.DataFrame, *, k: int = 10) -> pd.DataFrame:
+def table_two_values(
+    metrics: pd.DataFrame, *, k: int = 10, protocol: str = "full-loo"
+) -> pd.DataFrame:
     """Give the values of Table II, the paper's and this run's, for the heatmap of Fig. 4.
 
     Parameters
     ----------
-    metrics, k
+    metrics, k, protocol
         As in `table_two`.
 
     Returns
@@ -107,10 +224,11 @@ def table_two_values(metrics: pd.DataFrame, *, k: int = 10) -> pd.DataFrame:
         f"paper: {name}": {metric: TABLE_II[metric][column] for metric in ROWS}
         for column, name in enumerate(("traditional", "LLM-based"))
     }
-    values = metrics.set_index(["protocol", "metric", "model"])["value"]
+    values = _usual(metrics).set_index(["protocol", "metric", "model"])["value"]
     for model in ("traditional", "llm-fusion"):
         rows[f"ours: {model}"] = {
-            metric: values.get((*place, model), np.nan) for metric, place in _places(k).items()
+            metric: values.get((*place, model), np.nan)
+            for metric, place in _places(k, protocol).items()
         }
     return pd.DataFrame.from_dict(rows, orient="index")
 
@@ -174,14 +292,56 @@ def split_table(described: pd.DataFrame) -> Styler:
     return style.format("{:.1%}", subset=list(shares.values()), na_rep="\N{EN DASH}")
 
 
-def _places(k: int) -> dict[str, tuple[str, str]]:
+def trials_table(trials: pd.DataFrame) -> Styler:
+    """Set what tuning gave each model: effort, value before and after, the setting chosen.
+
+    Parameters
+    ----------
+    trials
+        From `reclib.evaluation.tune`.
+
+    Returns
+    -------
+    Styler
+        One row a model, in the order tuned; the best value bold, the second underlined.
+    """
+    rows = {}
+    for model, tried in trials.groupby("model", sort=False):
+        best = tried.sort_values("value", ascending=False, kind="stable").iloc[0]
+        settings = json.loads(best["parameters"])
+        rows[model] = {
+            "trials": len(tried),
+            "minutes": tried["seconds"].sum() / 60,
+            "before": tried["value"].iloc[0],
+            "best": best["value"],
+            "setting": ", ".join(f"{name} {_short(value)}" for name, value in settings.items())
+            or "nothing to choose",
+        }
+    table = pd.DataFrame.from_dict(rows, orient="index")
+    marks = pd.DataFrame("", index=table.index, columns=table.columns)
+    for model, mark in zip(table["best"].nlargest(2).index, MARKS, strict=False):
+        marks.loc[model, "best"] = mark
+    style = table.style.format({"minutes": "{:.1f}", "before": "{:.4f}", "best": "{:.4f}"})
+    return style.apply(lambda _: marks, axis=None).set_table_attributes('class="results"')
+
+
+def _short(value: object) -> str:
+    return f"{value:.3g}" if isinstance(value, float) else str(value)
+
+
+def _usual(metrics: pd.DataFrame) -> pd.DataFrame:
+    """Rows of the usual variants: no model is blinded, no user left out."""
+    return metrics[metrics["variant"].str.fullmatch(r"raw|r=\d+")]
+
+
+def _places(k: int, protocol: str) -> dict[str, tuple[str, str]]:
     """Row of Table II → where this study measures it: protocol and metric."""
     return {
         "precision": ("pairs", "precision"),
         "recall": ("pairs", "recall"),
         "f1": ("pairs", "f1"),
-        "ctr": ("full-loo", f"ctr@{k}"),
-        "diversity": ("full-loo", f"ild@{k}"),
+        "ctr": (protocol, f"ctr@{k}"),
+        "diversity": (protocol, f"ild@{k}"),
     }
 
 

@@ -79,7 +79,7 @@ def test_pages_with_simulated_data_say_so(html: Path, page: str) -> None:
 
 def test_paper_tables_and_figures_are_shown(html: Path) -> None:
     """The experiment shows Table I, Table II, Fig. 4 and Fig. 5."""
-    text = (html / "book/_executed/07_run_experiment.html").read_text(encoding="utf-8")
+    text = (html / "book/_executed/08_run_experiment.html").read_text(encoding="utf-8")
     for needed in ("(Table I)", "Table II", "(Fig. 4)", "(Fig. 5)", "fig-heatmap", "always yes"):
         assert needed in text
     assert "not told apart" in text or "better than" in text or "worse than" in text

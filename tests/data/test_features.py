@@ -1,5 +1,7 @@
 """Eq. 2 and Eq. 3: one space, unit length, the newest product first, prices near and far."""
 
+import re
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -11,7 +13,13 @@ import scipy.sparse as sp
 from sklearn.feature_extraction.text import TfidfVectorizer
 
 from reclib.data import Prepared, extract_features, history_weights
-from reclib.data.features import MOST_LEVELS, PRIOR_EVENTS, item_texts
+from reclib.data.features import (
+    MOST_LEVELS,
+    PRIOR_EVENTS,
+    PRODUCT_WORDS,
+    item_texts,
+    profile_texts,
+)
 from reclib.errors import ReclibError
 
 PLAIN: dict[str, Any] = {"price_weight": 0, "context_weight": 0, "query_weight": 0}
@@ -91,6 +99,44 @@ def test_item_features_are_tfidf_with_damped_counts(tiny: Prepared) -> None:
     features = extract_features(tiny, price_weight=0)
     assert list(features.names) == list(vectorizer.get_feature_names_out())
     np.testing.assert_allclose(features.items.toarray(), words, atol=1e-6)
+
+
+def test_bm25_equals_a_loop_over_texts_and_words(
+    make_prepared: Callable[..., Prepared],
+) -> None:
+    titles = ["red red red pen", "red cup", "a blue cup of blue tea", "pen pen", "tea", "unique"]
+    items = pd.DataFrame({"item_id": list("ABCDEF"), "title": titles})
+    ready = make_prepared({"anna": "ABCDEF"}, items)
+    features = extract_features(ready, weighting="bm25", price_weight=0)
+    words = ["cup", "pen", "red", "tea"]  # the others are in one product alone
+    assert list(features.names) == words
+    counts = [Counter(re.findall(r"\w{2,}", title)) for title in titles]
+    lengths_ = [sum(count[word] for word in words) for count in counts]
+    naive = np.zeros((len(titles), len(words)))
+    for i, count in enumerate(counts):
+        for j, word in enumerate(words):
+            n = sum(word in other for other in counts)
+            idf = np.log(1 + (len(titles) - n + 0.5) / (n + 0.5))
+            relative = lengths_[i] / np.mean(lengths_)
+            naive[i, j] = count[word] / (count[word] + 1.2 * (0.25 + 0.75 * relative)) * idf
+        naive[i] /= np.linalg.norm(naive[i]) or 1
+    np.testing.assert_allclose(features.items.toarray(), naive, atol=1e-6)
+
+
+def test_queries_are_weighed_like_the_texts_of_products(
+    make_prepared: Callable[..., Prepared],
+) -> None:
+    titles = {"A": "red", "B": "blue blue", "C": "red", "D": "blue"}
+    items = pd.DataFrame({"item_id": list(titles), "title": list(titles.values())})
+    ready = searched(make_prepared({"anna": "A"}, items), "blue blue")
+    options = PLAIN | {"query_weight": 1, "weighting": "bm25"}
+    users = columns(extract_features(ready, **options), "users")
+    np.testing.assert_allclose(users.loc[0, ["red", "blue"]], [np.sqrt(0.5)] * 2, rtol=1e-6)
+
+
+def test_an_unknown_weighting_is_refused(tiny: Prepared) -> None:
+    with pytest.raises(ReclibError, match="unknown weighting 'bm52'.*bm25"):
+        extract_features(tiny, weighting="bm52", text=False)
 
 
 def test_a_user_is_the_recency_weighted_mean_of_the_history(
@@ -428,3 +474,36 @@ def test_reviews_are_read_where_the_catalogue_has_no_text(
     # a review that left training with its event is not read
     train = ready.select(ready.item != 1)
     assert item_texts(train) == ["fine gift", "", ""]
+
+
+# --- users as texts
+
+
+def test_the_text_of_a_user_is_what_they_had_newest_first(
+    make_prepared: Callable[..., Prepared],
+) -> None:
+    titles = {"A": "red pen", "B": "", "C": "blue cup", "D": "green tea"}
+    items = pd.DataFrame({"item_id": list(titles), "title": list(titles.values())})
+    ready = make_prepared({"anna": "ABCAD", "bert": "DC", "carl": "B"}, items)
+    asked = searched(ready, "pens", "", "", "pens", "tea", "", "", "")
+    assert profile_texts(asked, history=20, words=99) == [
+        "green tea. tea. red pen. pens. blue cup",
+        "blue cup. green tea",
+        "",
+    ]
+    assert profile_texts(asked, history=1, words=99)[:2] == ["green tea. tea", "blue cup"]
+    assert profile_texts(asked, history=20, words=4)[0] == "green tea. tea. red"
+    # what is held out is not told
+    train = asked.select(asked.item != 3)
+    assert profile_texts(train, history=20, words=99)[:2] == ["red pen. pens. blue cup", "blue cup"]
+    with pytest.raises(ReclibError, match="history is 0"):
+        profile_texts(ready, history=0, words=9)
+
+
+def test_a_long_description_leaves_room_for_other_products(
+    make_prepared: Callable[..., Prepared],
+) -> None:
+    items = pd.DataFrame({"item_id": ["A", "B"], "title": ["pen", "cup"], "description": "x " * 99})
+    [text] = profile_texts(make_prepared({"anna": "AB"}, items), history=20, words=999)
+    assert len(text.split()) == 2 * PRODUCT_WORDS
+    assert text.startswith("cup. x") and "pen. x" in text

@@ -1,11 +1,13 @@
-"""The bootstrap over users: against scipy, by seed, and paired."""
+"""The bootstrap over users, against scipy, by seed and paired; Holm's correction."""
 
 import numpy as np
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 from scipy.stats import bootstrap
 
 from reclib.errors import ReclibError
-from reclib.evaluation import bootstrap_sums, interval
+from reclib.evaluation import bootstrap_sums, holm, interval
 
 
 def skewed(n_users: int = 120, n_columns: int = 3) -> np.ndarray:
@@ -86,3 +88,46 @@ def test_the_interval_covers_as_much_as_it_says() -> None:
 def test_nan_and_nobody_are_refused(values: np.ndarray) -> None:
     with pytest.raises(ReclibError, match=f"cannot resample {len(values)} users with"):
         bootstrap_sums(values)
+
+
+P_VALUES = st.lists(st.one_of(st.floats(0, 1), st.sampled_from([0.0, 0.01, 0.05, 1.0])), max_size=8)
+
+
+def rejected(p_values: list[float], level: float) -> set[int]:
+    """Holm's procedure as published: step down from the smallest until one is too large."""
+    found: set[int] = set()
+    for place, test in enumerate(sorted(range(len(p_values)), key=lambda test: p_values[test])):
+        if p_values[test] * (len(p_values) - place) > level:
+            break
+        found.add(test)
+    return found
+
+
+@given(P_VALUES, st.floats(0, 0.999))
+@example([0.01, 0.04, 0.03], 0.05)
+@example([0.02, 0.02, 0.06], 0.06)
+def test_corrected_values_below_a_level_are_what_holm_rejects_at_it(
+    p_values: list[float], level: float
+) -> None:
+    assert set(np.flatnonzero(holm(p_values) <= level)) == rejected(p_values, level)
+
+
+@given(P_VALUES)
+def test_correction_raises_values_up_to_1_and_keeps_their_order(p_values: list[float]) -> None:
+    raw, found = np.array(p_values), holm(p_values)
+    assert found.shape == raw.shape and found.dtype == np.float64
+    assert (found >= raw).all() and (found <= 1).all()
+    assert (np.diff(found[np.argsort(raw)]) >= 0).all()
+    np.testing.assert_array_equal(holm(p_values[::-1])[::-1], found)
+    for value in set(p_values):  # equal ones stay equal
+        assert len(set(found[raw == value])) == 1
+
+
+def test_one_test_alone_is_not_corrected() -> None:
+    assert holm([0.03]).tolist() == [0.03]
+
+
+def test_the_smallest_of_many_is_corrected_as_bonferroni_does() -> None:
+    p_values = [0.9, 0.001, 0.5, 0.2]
+    assert holm(p_values)[1] == pytest.approx(0.004)
+    assert holm(p_values)[0] == 1  # 0.2 · 3 and 0.5 · 2 come before it

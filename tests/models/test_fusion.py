@@ -17,10 +17,13 @@ from reclib.models import (
     Language,
     Popular,
     Random,
+    blended,
     normalised,
     simplex,
     weighted_sum,
 )
+from reclib.models.base import Indices, Scores
+from reclib.models.fusion import NORMALISERS
 
 HOW = ("minmax", "zscore", "percentile")
 VALUES = st.sampled_from([np.nan, 0.0, 0.25, 1.0, 1.0, -2.0, 7.0])
@@ -78,12 +81,30 @@ def test_scaling_keeps_the_order_and_ignores_shift_and_scale(how: str) -> None:
     np.testing.assert_allclose(normalised(scores * 8 + 3, seen, how), found, atol=1e-4)
 
 
-@pytest.mark.parametrize("how", ["minmax", "zscore"])
+@pytest.mark.parametrize("how", ["minmax", "zscore", "global"])
 @pytest.mark.parametrize("constant", [0.0, 0.1, 1e-30, 3e8, -1 / 3])
 def test_a_part_that_says_the_same_of_all_says_0(how: str, constant: float) -> None:
     scores = np.full((2, 7), constant, np.float32)
     seen = np.zeros((2, 7), bool)
     assert (normalised(scores, seen, how) == 0).all()
+
+
+@settings(max_examples=150, deadline=None)
+@given(case=CASES, spread=st.sampled_from([0.5, 1.0, 8.0]))
+@pytest.mark.filterwarnings("error")
+def test_one_scale_for_all_users_counts_from_the_users_worst_candidate(
+    case: tuple[np.ndarray, np.ndarray], spread: float
+) -> None:
+    scores, seen = case
+    found = normalised(scores, seen, "global", spread=spread)
+    for user, row in enumerate(scores.astype(float)):
+        candidates = row[~seen[user] & ~np.isnan(row)]
+        if not len(candidates):
+            continue  # nothing to rank
+        flat = candidates.min() == candidates.max()
+        expected = 0 * row if flat else (row - candidates.min()) / spread
+        np.testing.assert_allclose(found[user], expected, rtol=1e-5, atol=1e-5)
+    np.testing.assert_array_equal(np.isfinite(found), np.isfinite(scores))
 
 
 def test_minmax_reaches_from_0_to_1_over_what_is_unseen() -> None:
@@ -100,6 +121,40 @@ def test_nan_adds_nothing_and_nan_alone_stays_nan() -> None:
     np.testing.assert_allclose(total, [[1.75, 1.5, np.nan, 0.125]])
     # a part without a weight can neither score nor spoil a score
     np.testing.assert_array_equal(weighted_sum([one, two], [1.0, 0.0]), one)
+    # nor where it has one for another user only
+    both = weighted_sum([np.vstack([one, one]), np.vstack([two, two])], [[1, 0], [0, 1]])
+    np.testing.assert_array_equal(both, np.vstack([one, two]))
+
+
+@given(
+    case=st.tuples(st.integers(1, 3), st.integers(1, 4), st.integers(1, 5)).flatmap(
+        lambda shape: st.tuples(
+            arrays(np.float32, shape, elements=VALUES),
+            arrays(float, (shape[1], shape[0]), elements=st.sampled_from([0.0, 0.25, 1.0])),
+        )
+    ),
+    shared=st.booleans(),
+)
+def test_the_weighted_sum_equals_a_loop_over_cells(
+    case: tuple[np.ndarray, np.ndarray], shared: bool
+) -> None:
+    """With weights of each user's own, as with the same for all."""
+    parts, weights = case  # (n_parts, n_users, n_items), (n_users, n_parts)
+    weights[:, 0] += 0.5  # as on the simplex, one is above 0
+    if shared:
+        weights[:] = weights[0]
+    found = weighted_sum(list(parts), weights[0] if shared else weights)
+    assert found.dtype == np.float32
+    expected = np.full(found.shape, np.nan)
+    for user, item in np.ndindex(found.shape):
+        known = [
+            weight * part[user, item]
+            for part, weight in zip(parts, weights[user], strict=True)
+            if weight > 0 and not np.isnan(part[user, item])
+        ]
+        if known:
+            expected[user, item] = sum(known)
+    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize("how", HOW)
@@ -118,6 +173,115 @@ def test_equals_the_weighted_sum_of_scaled_parts(
             for item in range(ready.n_items):
                 expected[user, item] += weight * scaled[user, item]
     np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4)
+
+
+def global_scale(scores: np.ndarray, seen: np.ndarray) -> np.ndarray:
+    """By the definition: from a user's worst candidate, in units of the mean over users."""
+    masked = np.where(seen, np.nan, scores.astype(float))
+    low, high = (f(masked, axis=1, keepdims=True) for f in (np.nanmin, np.nanmax))
+    return np.where(high > low, scores - low, 0) / np.mean(high - low)
+
+
+def test_a_global_scale_keeps_sure_parts_sure(tiny: Prepared, fake_encode: object) -> None:
+    parts = {"content": Content(), "collaborative": Collaborative(), "language": Language()}
+    weights = {"content": 2, "collaborative": 3, "language": 5}
+    users, seen = np.arange(tiny.n_users), tiny.matrix.toarray() > 0
+    fusion = Fusion(parts, weights, normalise="global").fit(tiny)
+    scaled = [global_scale(part.score(users), seen) for part in parts.values()]
+    expected = 0.2 * scaled[0] + 0.3 * scaled[1] + 0.5 * scaled[2]
+    np.testing.assert_allclose(fusion.score(users), expected, rtol=1e-4, atol=1e-4)
+    # users differ in how far apart their candidates are; on a scale of their own they do not
+    spread = np.ptp(np.where(seen, 0, scaled[0]), axis=1)
+    assert spread.max() > 1.2 * spread.min()
+
+
+def test_users_without_history_do_not_set_the_global_scale(tiny: Prepared) -> None:
+    without = tiny.select(tiny.user >= 10)
+    part = Content().fit(without)
+    users, seen = np.arange(10, tiny.n_users), without.matrix.toarray()[10:] > 0
+    found = Fusion({"content": part}, {"content": 1}, normalise="global").fit(without)
+    expected = global_scale(part.score(users), seen)
+    np.testing.assert_allclose(found.score(users), expected, rtol=1e-4, atol=1e-4)
+
+
+class Choosy(Popular):
+    """Cannot score some users, though they have a history."""
+
+    name = "choosy"
+
+    def _score(self, users: Indices, items: Indices | slice) -> Scores:
+        scores = super()._score(users, items)
+        scores[users < 10] = np.nan
+        return scores
+
+
+def test_users_whom_a_part_cannot_score_do_not_set_its_global_scale(tiny: Prepared) -> None:
+    part = Choosy()
+    fusion = Fusion({"choosy": part}, {"choosy": 1}, normalise="global").fit(tiny)
+    users, seen = np.arange(10, tiny.n_users), tiny.matrix.toarray()[10:] > 0
+    np.testing.assert_allclose(
+        fusion.score(users), global_scale(part.score(users), seen), rtol=1e-5, atol=1e-5
+    )
+
+
+def test_a_part_that_is_constant_has_no_global_scale(
+    make_prepared: Callable[..., Prepared],
+) -> None:
+    ready = make_prepared({"u0": ["a", "b"], "u1": ["c", "d"]})
+    parts = {"popular": Popular(), "content": Content()}
+    fusion = Fusion(parts, {"popular": 1}, normalise="global").fit(ready)
+    assert (fusion.score([0, 1]) == 0).all()
+
+
+def test_weights_go_from_those_of_newcomers_to_the_others_as_the_history_grows() -> None:
+    newcomers, weights = np.array([0.2, 0.8, 0.0]), np.array([0.5, 0.0, 0.5])
+    products = np.array([0, 1, 4, 12, 10**9])
+    found = blended(newcomers, weights, 4.0, products)
+    np.testing.assert_array_equal(found[0], newcomers)
+    np.testing.assert_allclose(found[2], (newcomers + weights) / 2)
+    np.testing.assert_allclose(found[-1], weights, atol=1e-8)
+    for row, n in zip(found, products.tolist(), strict=True):
+        t = n / (n + 4)
+        np.testing.assert_allclose(row, (1 - t) * newcomers + t * weights)
+    np.testing.assert_allclose(found.sum(axis=1), 1)
+    assert (np.diff(found[:, 0]) > 0).all() and (np.diff(found[:, 1]) < 0).all()
+
+
+@pytest.mark.parametrize("normalise", NORMALISERS)
+def test_newcomers_weigh_by_the_number_of_different_products(
+    make_prepared: Callable[..., Prepared], normalise: str
+) -> None:
+    ids = [f"i{n:02d}" for n in range(20)]
+    histories = {f"u{n:02d}": [ids[(3 * n + step) % 20] for step in range(n + 1)] for n in range(9)}
+    histories["u01"] = histories["u01"] * 5  # ten events, two products
+    ready = make_prepared(histories)
+    parts = {"content": Content(), "popular": Popular()}
+    weights, newcomers = {"content": 3, "popular": 1}, {"popular": 1}
+    found = Fusion(parts, weights, newcomers=newcomers, halfway=2.0, normalise=normalise)
+    scores = found.fit(ready).score(np.arange(ready.n_users))
+    for user in range(ready.n_users):
+        t = (user + 1) / (user + 1 + 2.0)
+        mixed = {"content": t * 0.75, "popular": (1 - t) + t * 0.25}
+        alone = Fusion(parts, mixed, normalise=normalise).fit(ready).score([user])
+        np.testing.assert_allclose(scores[[user]], alone, rtol=1e-4, atol=1e-5)
+
+
+def test_a_user_without_history_has_the_weights_of_newcomers(tiny: Prepared) -> None:
+    parts = {"content": Content(), "popular": Popular(), "random": Random()}
+    known = tiny.select(tiny.user != 0)
+    fusion = Fusion(parts, {"random": 1}, newcomers={"content": 1, "popular": 3}).fit(known)
+    popular = normalised(parts["popular"].score([0]), np.zeros((1, tiny.n_items), bool))
+    np.testing.assert_allclose(fusion.score([0]), 0.75 * popular, atol=1e-6)
+
+
+def test_newcomers_with_the_same_weights_change_nothing(tiny: Prepared) -> None:
+    parts = {"content": Content(), "popular": Popular()}
+    weights, users = {"content": 3, "popular": 1}, np.arange(tiny.n_users)
+    plain, same = (
+        Fusion(parts, weights, newcomers=newcomers).fit(tiny).score(users)
+        for newcomers in (None, weights)
+    )
+    np.testing.assert_allclose(plain, same, atol=1e-6)
 
 
 def test_one_part_alone_ranks_as_that_part(tiny: Prepared, fake_encode: object) -> None:
@@ -177,8 +341,17 @@ def test_the_scale_of_the_weights_does_not_matter(tiny: Prepared) -> None:
 def test_weights_that_are_no_weights_are_refused(
     weights: Mapping[str, float], message: str
 ) -> None:
+    parts = {"content": Content(), "popular": Popular()}
     with pytest.raises(ReclibError, match=message):
-        Fusion({"content": Content(), "popular": Popular()}, weights)
+        Fusion(parts, weights)
+    with pytest.raises(ReclibError, match=message):
+        Fusion(parts, {"content": 1}, newcomers=weights)
+
+
+@pytest.mark.parametrize("halfway", [0, -1.0, float("nan"), float("inf")])
+def test_a_halfway_that_is_no_number_of_products_is_refused(halfway: float) -> None:
+    with pytest.raises(ReclibError, match=f"halfway is {halfway}; allowed is a number of products"):
+        Fusion({"popular": Popular()}, {"popular": 1}, halfway=halfway)
 
 
 def test_an_unknown_normaliser_gets_the_nearest_name() -> None:
@@ -202,6 +375,18 @@ def test_a_part_fitted_elsewhere_since_is_not_used_as_if_it_were_not(
         assert "content" in str(error)
     else:
         np.testing.assert_array_equal(after, before)
+
+
+def test_a_part_fitted_with_another_seed_since_is_not_used_as_if_it_were_not(
+    tiny: Prepared,
+) -> None:
+    part = Random()
+    fusion = Fusion({"random": part, "popular": Popular()}, {"random": 1, "popular": 1})
+    fusion.fit(tiny, rng=0)
+    part.fit(tiny, rng=1)
+    assert not fusion.fitted_on(tiny, 0)
+    with pytest.raises(ReclibError, match="part 'random' was fitted .* since"):
+        fusion.score([0, 1])
 
 
 def test_parts_shared_by_two_fusions_are_fitted_once(
@@ -234,6 +419,9 @@ def test_the_configuration_tells_fusions_apart() -> None:
     others = [
         Fusion(parts, {"random": 1, "popular": 2}),
         Fusion(parts, {"random": 1, "popular": 1}, normalise="zscore"),
+        Fusion(parts, {"random": 1, "popular": 1}, newcomers={"random": 1}),
+        Fusion(parts, {"random": 1, "popular": 1}, newcomers={"popular": 1}),
+        Fusion(parts, {"random": 1, "popular": 1}, newcomers={"popular": 1}, halfway=9),
         Fusion({"random": Content(), "popular": Popular()}, {"random": 1, "popular": 1}),
         Fusion({"random": Content(decay=0.1), "popular": Popular()}, {"random": 1, "popular": 1}),
     ]

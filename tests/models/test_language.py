@@ -3,13 +3,17 @@
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import polars as pl
 import pytest
+import torch
+from scipy.linalg import fractional_matrix_power
 
 from reclib.data import Marketplace, Prepared, history_weights, prepare
+from reclib.data.features import profile_texts
 from reclib.errors import ReclibError
 from reclib.models import Language, encode, encoder
 
@@ -52,6 +56,84 @@ def test_what_all_vectors_share_is_taken_off(
 
     monkeypatch.setattr("reclib.models.language.encode", shifted)
     np.testing.assert_allclose(Language().fit(tiny).score(np.arange(9)), plain, atol=1e-4)
+
+
+def cosines(one: np.ndarray, two: np.ndarray) -> np.ndarray:
+    lengths = np.linalg.norm(one, axis=1)[:, None] * np.linalg.norm(two, axis=1)
+    return np.asarray(one @ two.T / lengths)
+
+
+def drawn(shape: tuple[int, int]) -> encoder.Embeddings:
+    """Vectors with a large common part, and directions of very different variance."""
+    vectors = 3 + np.random.default_rng(3).normal(size=shape) * 2.0 ** np.arange(shape[1])
+    return encoder.Embeddings(vectors.astype(np.float32), shape[0], 0.0, "cpu", "float32")
+
+
+@pytest.mark.parametrize("ridge", [1e-6, 0.5])
+def test_whitened_vectors_are_scaled_by_the_inverse_root_of_their_covariance(
+    tiny: Prepared, monkeypatch: pytest.MonkeyPatch, ridge: float
+) -> None:
+    monkeypatch.setattr("reclib.models.language.encode", lambda texts, **_: drawn((len(texts), 4)))
+    vectors = drawn((tiny.n_items, 4)).vectors.astype(float)
+    centred = vectors - vectors.mean(axis=0)
+    covariance = centred.T @ centred / len(centred)
+    covariance += ridge * np.trace(covariance) / 4 * np.eye(4)
+    products = centred @ fractional_matrix_power(covariance, -0.5)
+    products /= np.linalg.norm(products, axis=1, keepdims=True)
+    profiles = history_weights(tiny, decay=0.6, history=3) @ products
+    scorer = Language(whitening="whiten", ridge=ridge, decay=0.6, history=3).fit(tiny)
+    found = scorer.score(np.arange(tiny.n_users))
+    np.testing.assert_allclose(found, cosines(profiles, products), atol=1e-4)
+
+
+def test_without_whitening_vectors_stay_as_they_are(
+    tiny: Prepared, fake_encode: Callable[..., encoder.Embeddings]
+) -> None:
+    vectors = fake_encode(tiny.text).vectors
+    products = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+    profiles = history_weights(tiny, decay=0.7, history=20) @ products
+    found = Language(whitening="none").fit(tiny).score(np.arange(tiny.n_users))
+    np.testing.assert_allclose(found, cosines(profiles, products), atol=1e-5)
+
+
+def test_more_dimensions_than_products_whiten_to_finite_scores(
+    make_random: Callable[..., Prepared], fake_encode: object
+) -> None:
+    ready = make_random(1, n_users=30, n_items=20)  # 48 dimensions
+    scores = Language(whitening="whiten").fit(ready).score(np.arange(ready.n_users))
+    assert np.isfinite(scores).all() and scores.std() > 0.01
+
+
+def test_the_text_of_a_user_is_read_like_that_of_a_product(
+    tiny: Prepared, fake_encode: Callable[..., encoder.Embeddings]
+) -> None:
+    some = tiny.select(tiny.user != 2)
+    products = fake_encode(some.text).vectors
+    users = fake_encode(profile_texts(some, history=3, words=9)).vectors
+    centre = products.mean(axis=0)
+    naive = cosines(users - centre, products - centre)
+    scorer = Language(profile="text", history=3, max_length=9).fit(some)
+    scores = scorer.score(np.arange(some.n_users))
+    known = np.arange(some.n_users) != 2
+    np.testing.assert_allclose(scores[known], naive[known], atol=1e-5)
+    assert np.isnan(scores[2]).all()
+    assert scorer.costs.keys() == {"fit", "encode", "encode users"}
+    assert scorer.costs["encode users"] == 1.5
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"pooling": "max"}, "unknown pooling 'max'.*mean.*cls"),
+        ({"whitening": "center"}, "unknown whitening 'center'.*centre"),
+        ({"profile": "texts"}, "unknown profile 'texts'.*text"),
+        ({"ridge": 0}, "ridge is 0; allowed is a number above 0"),
+        ({"ridge": float("nan")}, "ridge is nan"),
+    ],
+)
+def test_a_bad_setting_is_refused_by_value(arguments: dict[str, Any], message: str) -> None:
+    with pytest.raises(ReclibError, match=message):
+        Language(**arguments)
 
 
 def test_a_product_without_a_text_is_not_scored_and_says_nothing_of_a_user(
@@ -97,8 +179,9 @@ def test_settings_reach_the_encoder(tiny: Prepared, monkeypatch: pytest.MonkeyPa
         return encoder.Embeddings(vectors, len(texts), 0.0, "cpu", "float32")
 
     monkeypatch.setattr("reclib.models.language.encode", spy)
-    Language(encoder="mine@1", max_length=17).fit(tiny)
+    Language(encoder="mine@1", pooling="cls", max_length=17).fit(tiny)
     assert asked["encoder"] == "mine@1" and asked["max_length"] == 17
+    assert asked["pooling"] == "cls"
     assert asked["texts"] == tiny.text
 
 
@@ -119,12 +202,24 @@ def test_the_encoder_finds_paraphrases_nearer_than_other_things(
 
 
 def test_a_text_has_one_vector_whatever_its_company(embedded: encoder.Embeddings) -> None:
-    mixed = encode([*TEXTS[::-1], "a long text " * 90, TEXTS[0]], device="cpu", batch_size=2)
+    mixed = encode([*TEXTS[::-1], "a long text " * 90, TEXTS[0]], device="cpu", batch_tokens=64)
     assert mixed.texts == 6
     np.testing.assert_array_equal(mixed.vectors[4], mixed.vectors[6])
     for one, two in zip(embedded.vectors, mixed.vectors[:5][::-1], strict=True):
         cosine = one @ two / np.linalg.norm(one) / np.linalg.norm(two)
         assert cosine == pytest.approx(1, abs=1e-3)
+
+
+@pytest.mark.parametrize("pooling", ["mean", "cls"])
+def test_pooling_is_that_of_the_last_hidden_states(pooling: str) -> None:
+    found = encode(TEXTS, pooling=pooling, max_length=8, device="cpu", progress=False).vectors
+    tokenizer, model = encoder.load_encoder(encoder.DEFAULT_ENCODER, "cpu", torch.float32)
+    for text, vector in zip(TEXTS, found, strict=True):
+        tokens = tokenizer(text, truncation=True, max_length=8, return_tensors="pt")
+        with torch.inference_mode():
+            hidden = model(**tokens).last_hidden_state[0].numpy()
+        alone = hidden[0] if pooling == "cls" else hidden.mean(axis=0)
+        assert cosines(vector[None], alone[None]).item() == pytest.approx(1, abs=1e-3)
 
 
 def test_the_second_time_comes_from_the_disk(
@@ -186,6 +281,8 @@ def test_a_broken_file_of_vectors_is_made_again(
         ({"texts": []}, "there are no texts to encode"),
         ({"encoder": "bert-base-uncased"}, "'bert-base-uncased' has no pinned revision"),
         ({"device": "gpu"}, "unknown device 'gpu'"),
+        ({"pooling": "max"}, "unknown pooling 'max'.*mean.*cls"),
+        ({"batch_tokens": 0}, "batch_tokens is 0"),
     ],
 )
 def test_bad_input_is_refused_by_value(

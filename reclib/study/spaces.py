@@ -1,0 +1,190 @@
+"""The models of the study by their names in results, and where each is tuned."""
+
+from typing import Any
+
+from optuna.distributions import (
+    BaseDistribution,
+    CategoricalDistribution,
+    FloatDistribution,
+    IntDistribution,
+)
+
+from reclib.evaluation import Space
+from reclib.models import (
+    ALS,
+    BPR,
+    DEFAULT_ENCODER,
+    EASE,
+    PCTM,
+    Collaborative,
+    Content,
+    ItemKNN,
+    Language,
+    Markov,
+    Popular,
+    Random,
+    SASRec,
+    Scorer,
+    SeqRules,
+    Transitions,
+)
+
+# how far a profile looks back, and how fast it forgets: the same for all that have one
+DECAY = FloatDistribution(0.3, 1)
+HISTORY = IntDistribution(1, 50, log=True)
+PROFILE: dict[str, BaseDistribution] = {"decay": DECAY, "history": HISTORY}
+NEIGHBOURS = IntDistribution(5, 2000, log=True)
+FACTORS = CategoricalDistribution([32, 64, 128, 256])
+
+
+def spaces(
+    *,
+    decay: float = 0.7,
+    history: int = 20,
+    encoder: str = DEFAULT_ENCODER,
+    directed: bool = True,
+    **features: Any,
+) -> dict[str, Space]:
+    """Say where each model that is no fusion is tuned, by its name in results.
+
+    Parameters
+    ----------
+    decay, history
+        As in `reclib.data.history_weights`: where the search starts for all that have a
+        profile of this kind.
+    encoder
+        Of the language model.
+    directed
+        Whether models may see which of two products came first; if not, those that cannot
+        do without are left out (see `reclib.models.Transitions`).
+    **features
+        What else `reclib.data.extract_features` may be told; the search starts there.
+
+    Returns
+    -------
+    dict
+        In the order of results. The values before any search are the constructors' own
+        defaults, and what is given here.
+    """
+    profile = {"decay": decay, "history": history}
+    counted = {"weighting": features.pop("weighting", "tfidf")}
+    price = {"price_weight": FloatDistribution(0, 0.2)}
+    weighting = {"weighting": CategoricalDistribution(["tfidf", "bm25"])}
+    steps = {"directed": directed}
+    regularisation = FloatDistribution(1e-3, 10, log=True)
+    found = {
+        "random": Space(Random, {}),
+        "popular": Space(Popular, {}),
+        "content": Space(
+            Content, {**PROFILE, **price, **weighting}, {**profile, **features, **counted}
+        ),
+        "collaborative": Space(Collaborative, {**PROFILE, **price}, {**profile, **features}),
+        "collaborative:interactions": Space(Collaborative, {}, {"profile": "interactions"}),
+        "language": Space(
+            Language,
+            {
+                **PROFILE,
+                "whitening": CategoricalDistribution(["none", "centre", "whiten"]),
+                "ridge": FloatDistribution(0.01, 3, log=True),
+            },
+            {**profile, "encoder": encoder},
+        ),
+        "item-knn": Space(
+            ItemKNN,
+            {
+                **PROFILE,
+                "neighbours": NEIGHBOURS,
+                "shrink": FloatDistribution(0.1, 200, log=True),
+                "similarity": CategoricalDistribution(["cosine", "tfidf"]),
+            },
+            profile,
+        ),
+        "user-knn": Space(
+            Collaborative,
+            {"neighbours": NEIGHBOURS},
+            {"profile": "interactions", "neighbours": 100},
+        ),
+        "ease": Space(
+            EASE, {**PROFILE, "regularisation": FloatDistribution(10, 5000, log=True)}, profile
+        ),
+        "als": Space(
+            ALS,
+            {
+                "factors": FACTORS,
+                "regularisation": regularisation,
+                "alpha": FloatDistribution(0.5, 100, log=True),
+                "epochs": IntDistribution(5, 30),
+            },
+        ),
+        "bpr": Space(
+            BPR,
+            {
+                "factors": FACTORS,
+                "regularisation": regularisation,
+                "learning_rate": FloatDistribution(1e-3, 0.3, log=True),
+                "epochs": IntDistribution(20, 200, log=True),
+            },
+        ),
+        "markov": Space(Markov, {}, steps),
+        "seqrules": Space(
+            SeqRules,
+            {
+                "window": IntDistribution(2, 30, log=True),
+                "neighbours": NEIGHBOURS,
+                "power": FloatDistribution(0, 3),
+                "history": HISTORY,
+            },
+            steps,
+        ),
+        "pctm": Space(
+            PCTM,
+            {
+                "window": IntDistribution(2, 30, log=True),
+                "fade": FloatDistribution(0.2, 1.2),
+                "smoothing": FloatDistribution(0.05, 5, log=True),
+                "decay": DECAY,
+                "popularity": FloatDistribution(-0.1, 0.05),
+            },
+            steps,
+        ),
+        "transitions": Space(
+            Transitions,
+            {
+                "window": IntDistribution(2, 30, log=True),
+                "fade": FloatDistribution(0.2, 1.2),
+                "norm": FloatDistribution(0, 0.9),
+                "smoothing": FloatDistribution(0.05, 5, log=True),
+                "decay": FloatDistribution(0.45, 0.9),
+                "power": FloatDistribution(0, 1.5),
+                "popularity": FloatDistribution(-0.1, 0.05),
+            },
+            steps,
+        ),
+    }
+    if directed:
+        found["sasrec"] = Space(
+            SASRec,
+            {
+                "dropout": FloatDistribution(0.2, 0.6),
+                "learning_rate": FloatDistribution(1e-3, 1e-2, log=True),
+                "epochs": IntDistribution(5, 40),
+            },
+            max_trials=5,
+        )
+    return found
+
+
+def single_scorers(**options: Any) -> dict[str, Scorer]:
+    """Make every scorer that is no fusion, untuned, by its name in results.
+
+    Parameters
+    ----------
+    **options
+        As in `spaces`.
+
+    Returns
+    -------
+    dict
+        Scorers that are not fitted yet.
+    """
+    return {name: space.make({}) for name, space in spaces(**options).items()}

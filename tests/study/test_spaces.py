@@ -1,0 +1,87 @@
+"""The models of the study by name: what they are told, and where they are searched."""
+
+import inspect
+
+import pytest
+from optuna.distributions import CategoricalDistribution
+
+from reclib import models
+from reclib.evaluation import Space
+from reclib.models import Fusion, Scorer
+from reclib.study.spaces import single_scorers, spaces
+
+NAMES = [
+    *("random", "popular", "content", "collaborative", "collaborative:interactions", "language"),
+    *("item-knn", "user-knn", "ease", "als", "bpr", "markov", "seqrules", "pctm", "transitions"),
+    "sasrec",
+]
+
+
+def test_every_scorer_of_the_library_has_a_name_in_results() -> None:
+    offered = {
+        kind
+        for name in models.__all__
+        if isinstance(kind := getattr(models, name), type) and issubclass(kind, Scorer)
+    }
+    assert {space.scorer for space in spaces().values()} == offered - {Scorer, Fusion}
+    assert list(spaces()) == list(single_scorers()) == NAMES
+
+
+def test_before_any_search_models_have_their_own_defaults() -> None:
+    made = single_scorers()
+    for name, scorer in made.items():
+        if name == "user-knn":
+            assert scorer.config()["profile"] == "interactions" and scorer.config()["neighbours"]
+        elif name != "collaborative:interactions":
+            assert scorer.config() == type(scorer)().config()
+
+
+def test_settings_reach_the_scorers() -> None:
+    made = single_scorers(decay=0.5, history=7, price_weight=0.1, encoder="mine@1")
+    told = {"decay": 0.5, "history": 7, "price_weight": 0.1}
+    for name in ("content", "collaborative"):
+        assert told.items() <= made[name].config().items()
+    for name in ("language", "item-knn", "ease"):
+        assert {"decay": 0.5, "history": 7}.items() <= made[name].config().items()
+    assert made["collaborative:interactions"].config()["profile"] == "interactions"
+    assert made["language"].config()["encoder"] == "mine@1"
+
+
+def test_models_that_need_directions_are_left_out_where_there_are_none() -> None:
+    made = single_scorers(directed=False)
+    assert list(made) == [name for name in NAMES if name != "sasrec"]
+    counting = ("markov", "seqrules", "pctm", "transitions")
+    assert all(made[name].config()["directed"] is False for name in counting)
+    assert all(single_scorers()[name].config()["directed"] is True for name in counting)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_search_starts_from_the_values_before_it(name: str) -> None:
+    """Else tuning could make a model worse than its defaults."""
+    space = spaces()[name]
+    assert space.defaults().keys() == space.ranges.keys()
+    assert space.make(space.defaults()).config() == space.make({}).config()
+
+
+def ends(space: Space, name: str) -> list[object]:
+    where = space.ranges[name]
+    if isinstance(where, CategoricalDistribution):
+        return list(where.choices)
+    return [where.low, where.high]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_value_in_a_range_makes_a_scorer(name: str) -> None:
+    space = spaces()[name]
+    assert set(space.ranges) <= set(inspect.signature(space.scorer).parameters)
+    for parameter in space.ranges:
+        for value in ends(space, parameter):
+            assert space.make({parameter: value}).config()[parameter] == value
+
+
+def test_parameters_of_one_kind_are_searched_in_one_range() -> None:
+    """A longer reach for one model alone would be no equal tuning."""
+    found = spaces()
+    for parameter in ("history", "neighbours", "factors", "window"):
+        ranges = [space.ranges[parameter] for space in found.values() if parameter in space.ranges]
+        assert len(ranges) > 1 and all(where == ranges[0] for where in ranges)
