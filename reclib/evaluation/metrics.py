@@ -51,24 +51,29 @@ def ranking_metrics(top: NDArray[np.int64], relevant: sp.csr_array) -> dict[str,
     if relevant.shape[0] != n_users:
         raise ReclibError(f"{n_users} lists for {relevant.shape[0]} users; they must be the same")
     hit = _hits(top, relevant)  # (n_users, k)
-    n_relevant = np.diff(relevant.indptr)  # (n_users,)
+    counts = np.diff(relevant.indptr)  # (n_users,)
+    # most lists have no hit, and then every metric is 0: only the others are looked at
+    row = np.flatnonzero(hit.any(axis=1))
+    hit, n_relevant = hit[row], counts[row]
     place = np.arange(1, k + 1)
     gain = 1 / np.log2(place + 1)
     ideal = np.concatenate([[0], np.cumsum(gain)])[np.minimum(n_relevant, k)]
     hits = hit.sum(axis=1)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        metrics = {
-            "precision": hits / k,
-            "recall": hits / n_relevant,
-            "f1": 2 * hits / (k + n_relevant),
-            "ndcg": (hit * gain).sum(axis=1) / ideal,
-            "mrr": (hit / place).max(axis=1),
-            "map": (hit * hit.cumsum(axis=1) / place).sum(axis=1) / n_relevant,
-            "hit_rate": (hits > 0).astype(float),
-        }
-    return {
-        f"{name}@{k}": np.where(n_relevant > 0, values, np.nan) for name, values in metrics.items()
+    found = {
+        "precision": hits / k,
+        "recall": hits / n_relevant,
+        "f1": 2 * hits / (k + n_relevant),
+        "ndcg": (hit * gain).sum(axis=1) / ideal,
+        "mrr": 1 / (hit.argmax(axis=1) + 1),
+        "map": (hit * hit.cumsum(axis=1) / place).sum(axis=1) / n_relevant,
+        "hit_rate": np.ones(len(row)),
     }
+    nothing = np.where(counts > 0, 0.0, np.nan)
+    metrics = {}
+    for name, values in found.items():
+        metrics[f"{name}@{k}"] = column = nothing.copy()
+        column[row] = values
+    return metrics
 
 
 def diversity_features(items: pd.DataFrame) -> sp.csr_array:
@@ -172,8 +177,12 @@ def expected_ctr(
 
 def _hits(top: NDArray[np.int64], relevant: sp.csr_array) -> NDArray[np.bool_]:
     """Which places hold a relevant product, shape (n_users, k)."""
-    n_users, n_items = relevant.shape
-    owner = np.repeat(np.arange(n_users, dtype=np.int64), np.diff(relevant.indptr))
-    wanted = owner * n_items + relevant.indices
-    shown = np.arange(n_users, dtype=np.int64)[:, None] * n_items + top
-    return np.isin(shown, wanted) & (top >= 0)
+    hit = np.zeros(top.shape, bool)
+    left = np.flatnonzero(np.diff(relevant.indptr))  # users with another relevant product
+    nth = 0
+    while len(left):  # one relevant product of each user after the other
+        product = relevant.indices[relevant.indptr[left] + nth]
+        hit[left] |= top[left] == product[:, None]
+        nth += 1
+        left = left[relevant.indptr[left] + nth < relevant.indptr[left + 1]]
+    return hit

@@ -65,7 +65,7 @@ def encode(
     encoder: str = DEFAULT_ENCODER,
     pooling: str = "mean",
     max_length: int = 128,
-    batch_tokens: int = 2048,
+    batch_tokens: int = 8192,
     device: str | None = None,
     progress: bool = True,
 ) -> Embeddings:

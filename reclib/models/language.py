@@ -89,7 +89,7 @@ class Language(Scorer):
         self.embeddings = self._encode("encode", texts)
         self._told = np.array([text != "" for text in texts])
         centre, turn = self._whitening(self.embeddings.vectors[self._told])
-        products = _unit_rows((self.embeddings.vectors - centre) @ turn)
+        products = _unit_rows(np.dot(self.embeddings.vectors - centre, turn))
         self._products = np.where(self._told[:, None], products, 0)  # (n_items, n_dimensions)
         if self.profile == "items":
             profiles = weights @ self._products
@@ -97,7 +97,7 @@ class Language(Scorer):
             texts = profile_texts(prepared, history=self.history, words=self.max_length)
             told = np.array([text != "" for text in texts])
             vectors = self._encode("encode users", texts).vectors
-            profiles = np.where(told[:, None], (vectors - centre) @ turn, 0)
+            profiles = np.where(told[:, None], np.dot(vectors - centre, turn), 0)
         self._profiles = _unit_rows(profiles)  # (n_users, n_dimensions)
 
     @property

@@ -17,7 +17,7 @@ from reclib import cache
 from reclib.data import Prepared
 from reclib.errors import ReclibError, unknown
 from reclib.models.base import Indices, Scorer, Scores
-from reclib.models.encoder import choose_device, computes_bfloat16
+from reclib.models.encoder import choose_device
 
 Tensors = tuple[Tensor, ...] | list[Tensor]
 
@@ -76,6 +76,7 @@ class SASRec(Scorer):
     -----
     After each epoch the state goes to the cache: an interrupted fit goes on from there,
     with the same result, and a finished one is found there, without a call of `on_epoch`.
+    All is computed in float32: with so small matrices bfloat16 takes longer, not less.
     Seeds give the same scores on one kind of device and number of threads only.
 
     Raises
@@ -194,7 +195,6 @@ class SASRec(Scorer):
         """Pass over all windows once; the mean loss of a step."""
         network = training.network
         device = network.products.device
-        half = torch.autocast(device.type, torch.bfloat16, enabled=computes_bfloat16(device.type))
         batches = _batches(length, self.batch_size)
         total = torch.zeros((), device=device)
         network.train()
@@ -202,8 +202,7 @@ class SASRec(Scorer):
             inputs, real = _padded(self._items, first[rows], length[rows])
             follows, _ = _padded(self._items, first[rows] + 1, length[rows])
             targets = follows[real].to(device)
-            with half:
-                loss = self._loss(network, inputs.to(device), targets, real.to(device))
+            loss = self._loss(network, inputs.to(device), targets, real.to(device))
             warm = min(1, epoch - 1 + (number + 1) / len(batches))
             training.step(loss, self.learning_rate * warm)
             total += loss.detach() * len(targets)
@@ -228,17 +227,17 @@ class SASRec(Scorer):
         weight = network.products
         if self.loss == "softmax":
             states = network(functional.embedding(inputs, weight))[real]  # (n_real, size)
-            return functional.cross_entropy((states @ weight.T).float(), targets)
+            return functional.cross_entropy(states @ weight.T, targets)
         drawn = self._urn[torch.randint(len(self._urn), (self.negatives,))].to(weight.device)
         # one look-up, and so one dense gradient, for all three
         ids = torch.cat([inputs.ravel(), targets, drawn])
         sizes = [inputs.numel(), len(targets), len(drawn)]
         parts = torch.split(functional.embedding(ids, weight), sizes)
         states = network(parts[0].view(*inputs.shape, -1))[real]
-        own = (states * parts[1]).sum(1, keepdim=True).float()
+        own = (states * parts[1]).sum(1, keepdim=True)
         # logQ: a drawn product stands for 1 / (negatives · chance) products
         logq = self._log_chance[drawn] + math.log(self.negatives)
-        others = (states @ parts[2].T).float() - logq  # (n_real, negatives)
+        others = states @ parts[2].T - logq  # (n_real, negatives)
         others = others.masked_fill(drawn == targets[:, None], -torch.inf)
         logits = torch.cat([own, others], dim=1)
         return functional.cross_entropy(logits, torch.zeros_like(targets))
@@ -291,8 +290,7 @@ class _Block(nn.Module):
 
     def forward(self, states: Tensor) -> Tensor:
         """States of the next layer, shape (n_batch, longest, size)."""
-        # float32: on CPUs the bfloat16 gradient of attention takes four times as long
-        asked = self.look(states).float().unflatten(2, (3, self.heads, -1))
+        asked = self.look(states).unflatten(2, (3, self.heads, -1))
         query, key, value = asked.permute(2, 0, 3, 1, 4)  # (n_batch, heads, longest, size / heads)
         seen = functional.scaled_dot_product_attention(query, key, value, is_causal=True)
         states = states + self.dropout(self.gather(seen.transpose(1, 2).flatten(2)))
@@ -404,6 +402,7 @@ def _padded(items: Tensor, first: Tensor, length: Tensor) -> tuple[Tensor, Tenso
 
     Padding stands behind, where causal attention never looks, so any product will do.
     """
-    place = torch.arange(int(length.max()) if len(length) else 0)
+    # a column even where nobody has a product, so that there is a last state to look at
+    place = torch.arange(max(1, int(length.max()) if len(length) else 0))
     inputs = items[(first[:, None] + place).clamp(max=len(items) - 1)]
     return inputs, place < length[:, None]

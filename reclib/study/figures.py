@@ -367,8 +367,9 @@ def trials_plot(trials: pd.DataFrame) -> Axes:
         )
     ax.set_yticks(range(len(models)), models[::-1])
     ax.tick_params(axis="y", length=0)
-    ax.set_xlim(left=0)
     ax.margins(x=0.14)
+    ax.set_xlim(left=0)  # after the margins, which a fixed limit would switch off
+    ax.set_ylim(-0.6, len(models) - 0.4)
     ax.set_xlabel(f"{trials['metric'].iloc[0]} on validation")
     return ax
 

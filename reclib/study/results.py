@@ -143,7 +143,8 @@ def write_cold(metrics: pd.DataFrame, folder: Path) -> None:
 
 def write_trials(trials: pd.DataFrame, folder: Path) -> None:
     """Check and write ``trials.csv``: model trial metric value seconds parameters."""
-    _write_table(_checked(trials, TrialRows, TRIALS_FILE), folder / TRIALS_FILE)
+    trials = _checked(trials, TrialRows, TRIALS_FILE)
+    _write_table(_sorted(trials, ["model", "trial"], {"model": MODELS}), folder / TRIALS_FILE)
 
 
 def read_results(folder: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -299,7 +300,8 @@ def _checked(table: pd.DataFrame, model: type[pa.DataFrameModel], where: str) ->
     table = validated(table, model, where).select(declared).to_pandas()
     key = [name for name in (*KEY, "step", "trial") if name in table]
     if (twice := table.duplicated(key)).any():
-        raise ReclibError(f"{where}: two rows for {' · '.join(table.loc[twice, key].iloc[0])}")
+        row = table.loc[twice, key].iloc[0].map(str)
+        raise ReclibError(f"{where}: two rows for {' · '.join(row)}")
     if "low" in table and (crossed := table["low"] > table["high"]).any():
         row = table[crossed].iloc[0]
         raise ReclibError(f"{where}: column 'low' is {row.low}, above 'high', which is {row.high}")

@@ -129,9 +129,10 @@ def _paired_rows(metrics: pd.DataFrame, pair: str, by: list[str]) -> Styler:
         value, low, high, users = values.loc[[pair]].to_numpy(float)[0]
         row = dict(zip(by, place, strict=True)) | {"users": f"{users:,.0f}"}
         for model in (second, first):
-            row[model] = f"{values['value'].loc[model]:.4f}"
+            known = float(values["value"].loc[model])
+            row[model] = "–" if np.isnan(known) else f"{known:.4f}"
         row["difference"] = _with_interval(value, low, high, "+")
-        rows.append(row | {"with it": verdict(low, high).removesuffix(" than")})
+        rows.append(row | {"with it": verdict(low, high).rsplit(" ", 1)[0]})
     return pd.DataFrame(rows).style.hide().set_table_attributes('class="results"')
 
 
@@ -162,7 +163,7 @@ def variants_table(metrics: pd.DataFrame, name: str, variants: Sequence[str]) ->
         }
         for variant in variants
     }
-    table = pd.DataFrame(columns)
+    table = pd.DataFrame(columns).fillna("–")
     return table.style.set_table_attributes('class="results"')
 
 
@@ -363,8 +364,10 @@ def _with_interval(value: float, low: float, high: float, style: str = "") -> st
     """Write value and interval with three significant digits of the value."""
     if np.isnan(value):
         return "–"
-    size = abs(value) or max(abs(low), abs(high)) or 1.0
+    size = abs(value) or np.nanmax([abs(low), abs(high), 0]) or 1.0
     digits = max(3, 2 - int(np.floor(np.log10(size))))
     sign = "+" if style.startswith("+") else ""
     number = f"{sign}.{min(digits, 5)}f"
+    if np.isnan(low):  # too few users to resample
+        return f"{value:{number}}"
     return f"{value:{number}}<br><small>[{low:{number}}, {high:{number}}]</small>"

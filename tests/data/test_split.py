@@ -19,6 +19,7 @@ from reclib.data import (
     global_time,
     leave_one_out,
     random_split,
+    split_by,
 )
 from reclib.errors import ReclibError
 
@@ -416,3 +417,27 @@ def test_a_split_of_other_data_cannot_be_described(tiny: Prepared) -> None:
     split = leave_one_out(tiny)
     with pytest.raises(ReclibError, match="validation fold was not made of these data"):
         describe_split(split, split.test.train)
+
+
+@pytest.mark.parametrize(
+    ("protocol", "function"), [("full-loo", leave_one_out), ("full-time", global_time)]
+)
+def test_a_protocol_names_its_split(
+    make_random: Make, protocol: str, function: Callable[[Prepared], Split]
+) -> None:
+    ready = with_times(make_random(3), 3)
+    found, expected = split_by(ready, protocol), function(ready)
+    for name in ("validation", "test"):
+        ours, theirs = getattr(found, name), getattr(expected, name)
+        assert (ours.name, ours.protocol) == (name, protocol)
+        np.testing.assert_array_equal(ours.kept, theirs.kept)
+        assert pairs(ours.relevant) == pairs(theirs.relevant)
+
+
+@pytest.mark.parametrize(("wrong", "near"), [("full-lo", "full-loo"), ("fulltime", "full-time")])
+def test_an_unknown_protocol_is_refused_with_the_nearest_name(
+    tiny: Prepared, wrong: str, near: str
+) -> None:
+    message = rf"unknown protocol '{wrong}': did you mean '{near}'.*Allowed: full-loo, full-time"
+    with pytest.raises(ReclibError, match=message):
+        split_by(tiny, wrong)

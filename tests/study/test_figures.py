@@ -15,9 +15,11 @@ from reclib.study.figures import (
     COLOURS,
     distribution_plot,
     heatmap,
+    history_plot,
     interval_plot,
     precision_recall_plot,
     simplex_plot,
+    trials_plot,
     use_style,
 )
 
@@ -155,3 +157,51 @@ def test_a_simplex_has_a_dot_for_every_trial_and_a_ring_around_the_best() -> Non
     ring = ax.lines[0]
     np.testing.assert_allclose((ring.get_xdata()[0], ring.get_ydata()[0]), place[0])
     assert texts(ax) == ["content alone", "collaborative alone", "language alone"]
+
+
+def test_every_trial_is_a_dot_and_the_one_before_the_search_a_ring() -> None:
+    rows = [("ease", 0.02), ("ease", 0.04), ("ease", 0.03), ("popular", 0.01)]
+    trials = pd.DataFrame(rows, columns=["model", "value"]).assign(metric="ndcg@10")
+    ax = trials_plot(trials)
+    assert [label.get_text() for label in ax.get_yticklabels()] == ["popular", "ease"]  # upwards
+    drawn = [np.asarray(points.get_offsets()).tolist() for points in ax.collections]
+    assert drawn == [[[0.04, 1], [0.03, 1]], [[0.02, 1]], [], [[0.01, 0]]]
+    hollow = [len(points.get_facecolor()) == 0 for points in ax.collections]
+    assert hollow == [False, True, False, True]
+    assert texts(ax) == ["0.0400", "0.0100"]
+    assert [text.xy for text in ax.texts] == [(0.04, 1), (0.01, 0)]
+    assert "ndcg@10" in ax.get_xlabel()
+    for end, outermost in ((ax.get_xlim()[1], 0.044), (ax.get_ylim()[1], 1.4)):
+        assert end > outermost  # room for the numbers and the rings
+    assert ax.get_xlim()[0] == 0 and ax.get_ylim()[0] < -0.4
+
+
+def by_length(weights: dict[str, list[float]]) -> pd.DataFrame:
+    return pd.DataFrame(weights, index=[0, 1, 5, 50])
+
+
+def test_weights_lie_on_each_other_by_length_of_the_history() -> None:
+    weights = by_length(
+        {"popular": [0.7, 0.5, 0.2, 0.1], "content": [0.3, 0.499, 0.797, 0.898], "als": [0.0] * 4}
+    )
+    weights["als"] = 1 - weights.sum(axis=1)  # up to 0.003: too thin to be seen
+    ax = history_plot(weights)
+    assert texts(ax) == ["popular", "content"]
+    bottom, top = ([path.vertices for path in area.get_paths()] for area in ax.collections)
+    assert {tuple(point) for point in np.round(bottom[0], 9).tolist()} == {
+        *((0, 0), (1, 0), (5, 0), (50, 0)),
+        *((0, 0.7), (1, 0.5), (5, 0.2), (50, 0.1)),
+    }
+    assert {(0, 1.0), (50, 0.998)} <= {tuple(point) for point in np.round(top[0], 9).tolist()}
+    assert ax.get_xlim() == (0, 50) and ax.get_ylim() == (0, 1)
+    assert [text.xy[1] for text in ax.texts] == pytest.approx([0.05, 0.1 + 0.898 / 2])
+
+
+def test_names_of_thin_areas_do_not_touch() -> None:
+    parts = {f"part {n}": [0.01] * 4 for n in range(6)}
+    for weights in ({"big": [0.94] * 4, **parts}, {**parts, "big": [0.94] * 4}):
+        ax = history_plot(by_length(weights))
+        heights = [text.xy[1] for text in ax.texts]
+        assert texts(ax) == list(weights)
+        assert np.diff(heights).min() >= 0.05 - 1e-9
+        assert 0 <= min(heights) and max(heights) <= 1

@@ -74,6 +74,93 @@ def test_a_wrong_table_is_refused_with_file_and_column(
     assert not list(tmp_path.iterdir())
 
 
+def cold_metrics() -> pd.DataFrame:
+    """Of products before users, and of the last model first."""
+    rows = [("cold-items", "raw"), ("cold-users", "given=2"), ("cold-users", "given=0")]
+    return pd.DataFrame(
+        [
+            ("simulated", *row, model, "ndcg@10", 1 / 3, 0.1, 0.5, 10, 1)
+            for row in rows
+            for model in ("traditional", "popular")
+        ],
+        columns=COLUMNS,
+    )
+
+
+def trials_of_tuning() -> pd.DataFrame:
+    """Written in the order of the names in results, whatever the order they are given in."""
+    rows = [
+        ("ease", 1, "ndcg@10", 1 / 3, 2.0, '{"regularisation": 500.0, "history": 7}'),
+        ("ease", 0, "ndcg@10", 0.25, 1 / 3, "{}"),
+        ("popular", 0, "ndcg@10", 0.1, 0.0, "{}"),
+    ]
+    columns = ["model", "trial", "metric", "value", "seconds", "parameters"]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def test_cold_rows_are_written_in_one_order_and_ten_digits(tmp_path: Path) -> None:
+    results.write_cold(cold_metrics(), tmp_path)
+    first = (tmp_path / "cold.csv").read_bytes()
+    results.write_cold(cold_metrics().sample(frac=1, random_state=3), tmp_path)
+    assert (tmp_path / "cold.csv").read_bytes() == first
+    lines = first.decode().splitlines()
+    assert [line.rsplit(",", 6)[0] for line in lines[1:]] == [
+        f"simulated,{place},{model}"
+        for place in ("cold-users,given=0", "cold-users,given=2", "cold-items,raw")
+        for model in ("popular", "traditional")
+    ]
+    assert lines[1].split(",")[5] == "0.3333333333"
+
+
+def test_trials_are_written_in_one_order_and_ten_digits(tmp_path: Path) -> None:
+    results.write_trials(trials_of_tuning(), tmp_path)
+    first = (tmp_path / "trials.csv").read_bytes()
+    results.write_trials(trials_of_tuning()[::-1], tmp_path)
+    assert (tmp_path / "trials.csv").read_bytes() == first
+    read = pd.read_csv(tmp_path / "trials.csv")
+    assert read[["model", "trial"]].to_numpy().tolist() == [
+        ["popular", 0],
+        ["ease", 0],
+        ["ease", 1],
+    ]
+    assert read["value"].tolist() == [0.1, 0.25, 0.3333333333]
+    assert json.loads(read["parameters"].iloc[-1]) == {"regularisation": 500.0, "history": 7}
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"value": 1.1}, "column 'value'"),
+        ({"value": np.nan}, "column 'value'"),
+        ({"trial": -1}, "column 'trial'"),
+        ({"seconds": -0.1}, "column 'seconds'"),
+        ({"metric": "ndcg"}, "column 'metric'"),
+        ({"model": "ease "}, "column 'model'"),
+        ({"parameters": None}, "column 'parameters'"),
+        ({"gain": 0.1}, "column 'gain' has no place"),
+        ({"model": "ease", "trial": 0}, "two rows for ease · ndcg@10 · 0"),
+    ],
+)
+def test_wrong_trials_are_refused_with_their_column(
+    tmp_path: Path, change: dict[str, object], message: str
+) -> None:
+    with pytest.raises(ReclibError, match=rf"trials\.csv: {message}"):
+        results.write_trials(trials_of_tuning().assign(**change), tmp_path)
+    with pytest.raises(ReclibError, match=r"trials\.csv: missing column 'seconds'"):
+        results.write_trials(trials_of_tuning().drop(columns="seconds"), tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+def test_wrong_cold_rows_are_refused_with_file_and_column(tmp_path: Path) -> None:
+    with pytest.raises(ReclibError, match=r"cold\.csv: column 'protocol' .*found 'cold'"):
+        results.write_cold(cold_metrics().assign(protocol="cold"), tmp_path)
+    with pytest.raises(ReclibError, match=r"cold\.csv: missing column 'users'"):
+        results.write_cold(cold_metrics().drop(columns="users"), tmp_path)
+    with pytest.raises(ReclibError, match=r"cold\.csv: two rows for simulated · cold-users"):
+        results.write_cold(cold_metrics().assign(protocol="cold-users", variant="raw"), tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_missing_column_row_or_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(ReclibError, match=r"metrics\.csv: missing column 'low'"):
         results.write_results(metrics_table().drop(columns="low"), costs_table(), tmp_path)
@@ -135,6 +222,33 @@ def test_the_band_never_reaches_zero() -> None:
     )
 
 
+DERIVED = [("llm-fusion-vs-traditional", "p_ndcg@10", 0.04), ("als", "seed_sd_ndcg@10", 0.001)]
+
+
+def with_derived(scale: float = 1.0) -> pd.DataFrame:
+    """The usual rows with a p-value and a deviation between seeds, which have no interval."""
+    rows = [
+        ("simulated", "full-loo", "raw", model, metric, value * scale, np.nan, np.nan, 600, 1)
+        for model, metric, value in DERIVED
+    ]
+    return pd.concat([metrics_table(), pd.DataFrame(rows, columns=COLUMNS)], ignore_index=True)
+
+
+def test_derived_values_may_differ_but_must_be_there() -> None:
+    recorded, n = with_derived(), len(metrics_table())
+    assert results.compare(with_derived(9.0), recorded).empty
+    assert results.compare(metrics_table(), recorded)["problem"].tolist() == ["missing"] * 2
+    report = results.compare(recorded, metrics_table())
+    assert report["problem"].tolist() == ["not in the reference"] * 2
+    for index in (n, n + 1):
+        lost, fewer = with_derived(), with_derived()
+        lost.loc[index, "value"] = np.nan
+        assert results.compare(lost, recorded)["problem"].tolist() == ["out of band"]
+        fewer.loc[index, "users"] = 599
+        report = results.compare(fewer, recorded)
+        assert report["problem"].tolist() == ["other users or seeds"]
+
+
 @pytest.fixture
 def finished(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Make a finished run of committed code."""
@@ -165,13 +279,27 @@ def mark(folder: Path, **values: object) -> None:
 def test_a_recorded_run_verifies(finished: Path, capsys: pytest.CaptureFixture[str]) -> None:
     target = results.record("simulated", "smoke")
     assert target == paths.REFERENCE / "simulated"
-    assert sorted(file.name for file in target.iterdir()) == sorted(results.RECORDED)
+    optional = {"cold.csv", "trials.csv"}  # a run of some of the notebooks has none
+    assert {file.name for file in target.iterdir()} == set(results.RECORDED) - optional
     assert (target / "metrics.csv").read_bytes() == (finished / "metrics.csv").read_bytes()
     assert cli.main(["verify", "--no-run"]) == 0
     results.write_results(change(1, value=0.06), costs_table(), finished)
     assert cli.main(["verify", "--no-run"]) == 1
     printed = capsys.readouterr().out
     assert "out of band" in printed and "0.06" in printed
+
+
+def test_cold_rows_and_trials_are_recorded_and_leave_with_their_run(finished: Path) -> None:
+    """Those of an older run must not stand beside the numbers of a newer one."""
+    results.write_cold(cold_metrics(), finished)
+    results.write_trials(trials_of_tuning(), finished)
+    target = results.record("simulated", "smoke")
+    assert {file.name for file in target.iterdir()} == set(results.RECORDED)
+    for name in ("cold.csv", "trials.csv"):
+        assert (target / name).read_bytes() == (finished / name).read_bytes()
+        (finished / name).unlink()
+    results.record("simulated", "smoke")
+    assert not (target / "cold.csv").exists() and not (target / "trials.csv").exists()
 
 
 def test_only_committed_unchanged_results_are_recorded(
