@@ -48,6 +48,18 @@ figures.use_style()
 marketplace = load(data, size=size, seed=seed)
 display(Markdown(tables.origin_note(marketplace)))
 
+# %% tags=["hide-input"]
+settings = {
+    "decay": decay,
+    "history": history,
+    "text": text,
+    "review_text": review_text,
+    "price_weight": price_weight,
+    "context_weight": context_weight,
+    "query_weight": query_weight,
+    "encoder": encoder,
+}
+
 # %% [markdown]
 # ## The models
 #
@@ -89,16 +101,7 @@ display(Markdown(tables.origin_note(marketplace)))
 split = split_by(prepare(marketplace), protocol)
 fold = split.validation
 tuning = tune(
-    spaces(
-        decay=decay,
-        history=history,
-        text=text,
-        review_text=review_text,
-        price_weight=price_weight,
-        context_weight=context_weight,
-        query_weight=query_weight,
-        encoder=encoder,
-    ),
+    spaces(**settings),
     fold,
     n_trials=n_trials,
     k=k,

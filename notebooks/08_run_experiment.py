@@ -35,7 +35,9 @@ n_trials = 3  # of every model, in its tuning
 normalise = "global"
 n_weightings = 66
 protocol = "full-loo"  # or full-time, where there are timestamps
-direction_blind = False  # also models that cannot see which of two products came first
+direction_blind = (
+    False  # also models that cannot see which of two products came first
+)
 negatives = 1  # sampled for each positive of the protocol pairs
 n_seeds = 1  # of the models with a random fit
 k = 10
@@ -59,6 +61,18 @@ figures.use_style()
 marketplace = load(data, size=size, seed=seed)
 display(Markdown(tables.origin_note(marketplace)))
 
+# %% tags=["hide-input"]
+settings = {
+    "decay": decay,
+    "history": history,
+    "text": text,
+    "review_text": review_text,
+    "price_weight": price_weight,
+    "context_weight": context_weight,
+    "query_weight": query_weight,
+    "encoder": encoder,
+}
+
 # %% [markdown]
 # ## The machine (Table I)
 
@@ -76,17 +90,7 @@ variants = {"raw": True} | ({"direction-blind": False} if direction_blind else {
 experiments = {}
 for variant, directed in variants.items():
     scorers = tune(
-        spaces(
-            decay=decay,
-            history=history,
-            text=text,
-            review_text=review_text,
-            price_weight=price_weight,
-            context_weight=context_weight,
-            query_weight=query_weight,
-            encoder=encoder,
-            directed=directed,
-        ),
+        spaces(directed=directed, **settings),
         split.validation,
         n_trials=n_trials,
         k=k,
@@ -106,6 +110,12 @@ for variant, directed in variants.items():
         seed=seed,
     )
 experiment = experiments["raw"]
+
+# %% [markdown]
+# The lists are also measured apart for users with short and long histories. All values go to
+# the result files.
+
+# %%
 by_history = pd.concat(
     measure_by_history(
         found.outcomes,
@@ -164,7 +174,8 @@ tables.history_table(metrics, "llm-fusion:all-vs-traditional:all", f"ndcg@{k}")
 # %% tags=["hide-input"]
 if direction_blind:
     blind = metrics[
-        (metrics["protocol"] == protocol) & (metrics["variant"] == "direction-blind")
+        (metrics["protocol"] == protocol)
+        & (metrics["variant"] == "direction-blind")
     ]
     display(
         Markdown(
@@ -215,7 +226,9 @@ display(
 # ## The heatmap (Fig. 4)
 
 # %% mystnb={"figure": {"caption": "Table II as a heatmap, the paper's two models beside this run's.", "name": "fig-heatmap"}, "image": {"alt": "Heatmap of precision, recall, F1, click-through rate and diversity for four models."}} tags=["hide-input"]
-figures.heatmap(tables.table_two_values(metrics, k=k, protocol=protocol), label="value")
+figures.heatmap(
+    tables.table_two_values(metrics, k=k, protocol=protocol), label="value"
+)
 plt.show()
 
 # %% [markdown]
@@ -258,7 +271,8 @@ for first, second in (
     ("llm-fusion:all", "traditional:all"),
 ):
     row = paired[
-        (paired["model"] == f"{first}-vs-{second}") & (paired["metric"] == f"ndcg@{k}")
+        (paired["model"] == f"{first}-vs-{second}")
+        & (paired["metric"] == f"ndcg@{k}")
     ].iloc[0]
     weight = experiment.fusions[first].weights["language"]
     display(

@@ -51,6 +51,18 @@ figures.use_style()
 marketplace = load(data, size=size, seed=seed)
 display(Markdown(tables.origin_note(marketplace)))
 
+# %% tags=["hide-input"]
+settings = {
+    "decay": decay,
+    "history": history,
+    "text": text,
+    "review_text": review_text,
+    "price_weight": price_weight,
+    "context_weight": context_weight,
+    "query_weight": query_weight,
+    "encoder": encoder,
+}
+
 # %% [markdown]
 # ## The protocols
 #
@@ -64,26 +76,20 @@ display(Markdown(tables.origin_note(marketplace)))
 #   was had together have nothing to go by.
 #
 # As many other users, or products, serve as validation for the weights of the fusions. The
-# hyper-parameters are those of the [tuning](06_tune_baselines).
+# hyper-parameters are those of the [tuning](06_tune_baselines), whose validation knows the
+# ordinary histories of all users; that can flatter every model a little, and all alike.
 
 # %%
 prepared = prepare(marketplace)
 scorers = tune(
-    spaces(
-        decay=decay,
-        history=history,
-        text=text,
-        review_text=review_text,
-        price_weight=price_weight,
-        context_weight=context_weight,
-        query_weight=query_weight,
-        encoder=encoder,
-    ),
+    spaces(**settings),
     split_by(prepared, protocol).validation,
     n_trials=n_trials,
     k=k,
     rng=seed,
 ).scorers
+
+# %%
 measured = measure_cold(
     prepared,
     scorers,
@@ -108,8 +114,8 @@ tables.variants_table(
 )
 
 # %% [markdown]
-# A dash means that the model can say nothing: without a history there is no profile, and
-# only the popular products, or chance, are left.
+# 0 with an interval of 0 means that the model has nothing to show: without a history there is
+# no profile, and only the popular products, or chance, are left.
 #
 # ## New products
 
@@ -131,7 +137,7 @@ tables.cold_table(measured, "llm-fusion:all-vs-traditional:all", f"ndcg@{k}")
 # %% [markdown]
 # ## Recap
 #
-# - Each split has its own validation; nothing of a cold user or product is in training but
-#   what the protocol gives.
+# - Nothing of a cold user or product is in training but what the protocol gives, and the
+#   weights of the fusions are chosen on other cold users or products.
 # - Text is the only thing known of a new product, counted or read by a language model. The
 #   table above says which reading is worth more.

@@ -41,9 +41,10 @@ def choose_weights(
 ) -> pd.DataFrame:
     """Try weights and rank them by ``ndcg@k``.
 
-    For two or three parts the trials are a regular grid of the simplex. For more, and for
-    weights that depend on the history, they are a search that starts from equal weights
-    and changes one number at a time, in ever smaller steps, keeping what is better.
+    For two or three parts the trials are a regular grid of the simplex. For more they are
+    each part alone and two searches, one from equal weights and one from the best part. A
+    search changes one number at a time, in ever smaller steps, keeping what is better;
+    weights that depend on the history are searched in the same way.
 
     Parameters
     ----------
@@ -119,7 +120,14 @@ def _try_all(
     if n_parts <= 3:
         tried = [(weights, gain(weights)) for weights in simplex(n_parts, n_trials)]
     else:
-        tried = climb(gain, np.full(n_parts, 1 / n_parts), n_trials)
+        # two ways up: together a strong part may drown among weak ones, where no single step
+        # from equal weights helps; so one climb starts from the best part, nearly alone
+        tried = [(alone, gain(alone)) for alone in np.eye(n_parts)]
+        best = max(tried, key=lambda trial: trial[1])[0]
+        equal = np.ones(n_parts)
+        for start, share in ((equal, 0.5), (best + 0.05 * equal, 1.0)):
+            left = round(share * (n_trials - len(tried)))
+            tried += climb(gain, start, left)
     if by_history:
         best = max(tried, key=lambda trial: trial[1])[0]
         start = np.concatenate([best, best, [5.0]])
@@ -165,6 +173,8 @@ def climb(
         number by a factor, and the first of each factor sets it to 0; after a round without
         success the factor becomes smaller, and after the smallest the search ends.
     """
+    if n_trials < 1:
+        return []
     best, height = start, gain(start)
     tried = [(start, height)]
     for factor in FACTORS:

@@ -102,7 +102,7 @@ class SASRec(Scorer):
         learning_rate: float = 4e-3,
         epochs: int = 30,
         batch_size: int = 128,
-        weight_decay: float = 0.0,
+        weight_decay: float = 0.3,
         loss: str = "sampled",
         negatives: int = 512,
     ) -> None:

@@ -10,10 +10,11 @@ import scipy.sparse as sp
 from reclib.data import Fold, Prepared, cold_items, cold_users
 from reclib.evaluation import Outcome
 from reclib.models import Scorer
-from reclib.study.experiment import NOTHING, measure_lists, run_experiment
+from reclib.study.experiment import NO_COMPARISONS, measure_lists, run_experiment
 
 # different products in the training history: name → fewest and most
 HISTORIES: Mapping[str, tuple[int, float]] = {
+    "0": (0, 0),
     "1": (1, 1),
     "2": (2, 2),
     "3–5": (3, 5),
@@ -28,7 +29,7 @@ def measure_by_history(
     fold: Fold,
     *,
     variant: str = "raw",
-    compared: Mapping[str, tuple[str, str]] = NOTHING,
+    compared: Mapping[str, tuple[str, str]] = NO_COMPARISONS,
     n_resamples: int = 2000,
     rng: int = 0,
 ) -> pd.DataFrame:

@@ -36,7 +36,7 @@ EVERYTHING = (
     *("popular", "content", "item-knn", "user-knn", "ease", "als", "bpr", "transitions"),
     "sasrec",
 )
-NOTHING: Mapping[str, tuple[str, str]] = {}
+NO_COMPARISONS: Mapping[str, tuple[str, str]] = {}
 
 
 @dataclass(frozen=True)
@@ -331,8 +331,8 @@ def comparisons(models: Sequence[str], profile: str) -> dict[str, tuple[str, str
     parts; the fusion of everything with the same without the LLM, and with every other model
     but that of Table II.
     """
-    found = {f"{LLM}-vs-{name}": (LLM, name) for name in (TRADITIONAL, "content", "language")}
-    found[f"{LLM}-vs-collaborative"] = (LLM, profile)
+    parts = (TRADITIONAL, "content", profile, "language")
+    found = {f"{LLM}-vs-{name}": (LLM, name) for name in parts}
     best = LLM + ALL
     others = [name for name in models if name not in (best, LLM)]
     found |= {f"{best}-vs-{name}": (best, name) for name in others}
@@ -351,7 +351,7 @@ def measure_lists(
     *,
     variant: str = "raw",
     truth: Truth | None = None,
-    compared: Mapping[str, tuple[str, str]] = NOTHING,
+    compared: Mapping[str, tuple[str, str]] = NO_COMPARISONS,
     n_resamples: int = 2000,
     rng: int = 0,
 ) -> pd.DataFrame:
@@ -412,7 +412,7 @@ def measure_lists(
         mine = {metric: values for (model, metric), values in columns.items() if model == one}
         columns |= {(name, m): values - columns[other, m] for m, values in mine.items()}
 
-    values = np.column_stack(list(columns.values()))  # (n_users, n_columns)
+    values = np.column_stack(list(columns.values()))[asked]  # (n_asked, n_columns)
     known = ~np.isnan(values)
     filled = np.nan_to_num(values)
     sums = bootstrap_sums(np.hstack([filled, known]), n_resamples=n_resamples, rng=rng)
@@ -457,7 +457,7 @@ def measure_pairs(
     pairs: Pairs,
     *,
     variant: str = "raw",
-    compared: Mapping[str, tuple[str, str]] = NOTHING,
+    compared: Mapping[str, tuple[str, str]] = NO_COMPARISONS,
     n_resamples: int = 2000,
     rng: int = 0,
 ) -> pd.DataFrame:

@@ -55,6 +55,11 @@ MEASURES = (
     *("precision@10", "recall@10", "f1@10", "ndcg@10", "mrr@10", "map@10", "hit_rate@10"),
     *("ild@10", "ctr@10", "precision", "recall", "f1"),
 )
+ORDER: Mapping[str, Sequence[str]] = {
+    "protocol": PROTOCOLS,
+    "model": MODELS,
+    "metric": MEASURES,
+}
 METRICS_FILE, COSTS_FILE, PROVENANCE_FILE = "metrics.csv", "costs.csv", "provenance.json"
 COLD_FILE, TRIALS_FILE = "cold.csv", "trials.csv"
 RECORDED = (METRICS_FILE, COSTS_FILE, COLD_FILE, TRIALS_FILE, PROVENANCE_FILE, "headline.svg")
@@ -129,22 +134,20 @@ def write_results(metrics: pd.DataFrame, costs: pd.DataFrame, folder: Path) -> N
     """
     metrics = _checked(metrics, MetricRows, METRICS_FILE)
     costs = _checked(costs, CostRows, COSTS_FILE)
-    order = {"protocol": PROTOCOLS, "model": MODELS, "metric": MEASURES}
-    _write_table(_sorted(metrics, KEY, order), folder / METRICS_FILE)
-    _write_table(_sorted(costs, ["model"], order), folder / COSTS_FILE)
+    _write_table(_sorted(metrics, KEY), folder / METRICS_FILE)
+    _write_table(_sorted(costs, ["model"]), folder / COSTS_FILE)
 
 
 def write_cold(metrics: pd.DataFrame, folder: Path) -> None:
     """Check and write ``cold.csv``, whose columns are those of ``metrics.csv``."""
     metrics = _checked(metrics, MetricRows, COLD_FILE)
-    order = {"protocol": PROTOCOLS, "model": MODELS, "metric": MEASURES}
-    _write_table(_sorted(metrics, KEY, order), folder / COLD_FILE)
+    _write_table(_sorted(metrics, KEY), folder / COLD_FILE)
 
 
 def write_trials(trials: pd.DataFrame, folder: Path) -> None:
     """Check and write ``trials.csv``: model trial metric value seconds parameters."""
     trials = _checked(trials, TrialRows, TRIALS_FILE)
-    _write_table(_sorted(trials, ["model", "trial"], {"model": MODELS}), folder / TRIALS_FILE)
+    _write_table(_sorted(trials, ["model", "trial"]), folder / TRIALS_FILE)
 
 
 def read_results(folder: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -251,7 +254,12 @@ def verify(
                     f"{what} {name!r} is {mine!r} in {run}, but {recorded!r} in {reference}; "
                     "only runs with the same settings can be compared"
                 )
-    return compare(read_results(run)[0], read_results(reference)[0])
+    tables = [
+        compare(_read_table(run / name, MetricRows), _read_table(reference / name, MetricRows))
+        for name in (METRICS_FILE, COLD_FILE)
+        if name == METRICS_FILE or (reference / name).is_file()
+    ]
+    return pd.concat(tables, ignore_index=True)
 
 
 def compare(metrics: pd.DataFrame, recorded: pd.DataFrame) -> pd.DataFrame:
@@ -328,13 +336,11 @@ def _write_table(table: pd.DataFrame, file: Path) -> None:
     cache.atomic_write(file, lambda temporary: temporary.write_text(text, encoding="utf-8"))
 
 
-def _sorted(
-    table: pd.DataFrame, columns: list[str], order: Mapping[str, Sequence[str]]
-) -> pd.DataFrame:
+def _sorted(table: pd.DataFrame, columns: list[str]) -> pd.DataFrame:
     """Sort by `columns`, each in its fixed order; names without a place go last, by letter."""
 
     def places(column: pd.Series) -> pd.Series:
-        known = order.get(str(column.name), ())
+        known = ORDER.get(str(column.name), ())
         return column.map(lambda name: (known.index(name) if name in known else len(known), name))
 
     return table.sort_values(columns, key=places, kind="stable", ignore_index=True)
