@@ -165,9 +165,9 @@ def spaces(
         found["sasrec"] = Space(
             SASRec,
             {
-                "dropout": FloatDistribution(0.2, 0.6),
-                "learning_rate": FloatDistribution(1e-3, 1e-2, log=True),
-                "epochs": IntDistribution(5, 40),
+                "dropout": FloatDistribution(0.1, 0.5),
+                "weight_decay": FloatDistribution(0.05, 1, log=True),
+                "epochs": IntDistribution(10, 60, log=True),
             },
             max_trials=5,
         )
