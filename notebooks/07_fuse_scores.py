@@ -169,10 +169,15 @@ weights.style.format(precision=2, na_rep="–").set_table_attributes(
 import matplotlib.pyplot as plt
 
 products = np.arange(1, 31)
+whole = fused["llm-fusion:all"]
+shape = (
+    len(products),
+    len(whole.parts),
+)  # one row where the weights are the same for all
 by_history = pd.DataFrame(
-    fused["llm-fusion:all"].weights_of(products),
+    np.broadcast_to(whole.weights_of(products), shape),
     index=products,
-    columns=list(fused["llm-fusion:all"].parts),
+    columns=list(whole.parts),
 )
 figures.history_plot(by_history)
 plt.show()
@@ -184,7 +189,6 @@ plt.show()
 # proportion. The difference is what the part adds that no other part knows.
 
 # %%
-whole = fused["llm-fusion:all"]
 without = {
     f"without {part}": whole.without(part)
     for part, weight in whole.weights.items()

@@ -126,6 +126,35 @@ def test_weights_by_history_equal_a_fusion_with_newcomers(
         assert row["ndcg@5"] == pytest.approx(gain, abs=1e-9)
 
 
+class Against(Coarse):
+    """Likes everything but what is asked for."""
+
+    def _fit(self, prepared: Prepared, rng: int) -> None:
+        super()._fit(prepared, rng)
+        self._scores += 10 * (1 - prepared.targets)
+
+
+class Knowing(Coarse):
+    """Knows what is asked for, though not very loudly."""
+
+    def _fit(self, prepared: Prepared, rng: int) -> None:
+        super()._fit(prepared, rng)
+        self._scores = self._scores + 4 * prepared.targets
+
+
+def test_a_good_part_does_not_drown_among_many_bad_ones(tiny: Prepared, fresh_cache: Path) -> None:
+    """From equal weights no single step helps; the search must not end there, at 0."""
+    fold = leave_one_out(tiny).validation
+    object.__setattr__(fold.train, "targets", fold.relevant.toarray().astype(np.float32))
+    parts: dict[str, Scorer] = {f"bad {n}": Against(salt=n) for n in range(6)}
+    parts["good"] = Knowing(salt=9)
+    trials = choose_weights(parts, fold, n_trials=60, k=3, progress=False)
+    equal = trials[(trials[list(parts)].round(6).nunique(axis=1) == 1)]
+    assert equal["ndcg@3"].max() == 0
+    assert trials["ndcg@3"][0] == 1
+    assert len(trials) <= 60
+
+
 def test_a_search_climbs_to_the_top_of_a_hill_and_never_asks_too_often() -> None:
     top = np.array([0.5, 0.0, 2.0, 1.0])
 

@@ -339,6 +339,7 @@ def test_a_user_without_history_is_not_scored_rather_than_guessed(
     scorer = make_personal().fit(tiny.select(tiny.user != 2))
     scores = scorer.score(np.arange(5))
     assert np.isnan(scores[2]).all()
+    assert np.isnan(scorer.score([2])).all()  # nobody in the batch has one
     assert not np.isnan(scores[[0, 1, 3, 4]]).any()
     lists = scorer.recommend(list(tiny.user_ids[:5]), 3)
     assert set(lists["user_id"]) == set(tiny.user_ids[[0, 1, 3, 4]])
