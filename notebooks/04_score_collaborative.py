@@ -72,7 +72,7 @@ print("the same numbers:", np.allclose(loop, X @ (X.T @ R)))
 #
 # The paper's $\mathbf{x}_u$ holds the features of Eq. 2. Classic user-based filtering
 # compares what users had, their rows of $R$. Both are here, by a parameter. The paper sums
-# over all users; the textbook {cite:p}`schafer2007collaborative` only over the nearest, which
+# over all users; the textbook {cite:p}`resnick1994grouplens` only over the nearest, which
 # is a third row, `user-knn`.
 
 # %%
