@@ -281,18 +281,27 @@ def test_any_change_is_computed_anew(
     fold: Fold, tiny: Prepared, fresh_cache: Path, change: str
 ) -> None:
     pairs = sample_pairs(fold)
-    evaluate({"a": Counting()}, fold, pairs=pairs, progress=False)
-    changed = Counting(label=int(change == "setting"))
+    chance = change == "seed"  # a seed is a change only for a fit with chance in it
+    first, changed = Counting(), Counting(label=int(change == "setting"))
+    first.stochastic = changed.stochastic = chance
+    evaluate({"a": first}, fold, pairs=pairs, progress=False)
     other = {"pairs": sample_pairs(fold, rng=9), "no pairs": None}.get(change, pairs)
     evaluate(
         {"a": changed},
         leave_one_out(tiny).validation if change == "data" else fold,
         pairs=other,
         k=9 if change == "k" else 10,
-        rng=int(change == "seed"),
+        rng=int(chance),
         progress=False,
     )
     assert changed.fits == 1
+
+
+def test_another_seed_is_no_change_for_a_fit_without_chance(fold: Fold, fresh_cache: Path) -> None:
+    again = Counting()
+    one = evaluate({"a": Counting()}, fold, rng=0, progress=False)["a"]
+    assert_same(one, evaluate({"a": again}, fold, rng=1, progress=False)["a"])
+    assert again.fits == 0
 
 
 def test_only_what_is_missing_is_computed(fold: Fold, fresh_cache: Path) -> None:
