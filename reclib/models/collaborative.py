@@ -31,7 +31,7 @@ class Collaborative(Linear):
     neighbours
         N, at least 1: only the N other users with the largest cosines, all above 0, count;
         of users who tie for the last place, any. None takes all users, exactly as written.
-    decay, history, text, review_text, price_weight, context_weight, query_weight
+    decay, history, text, weighting, review_text, price_weight, context_weight, query_weight
         Of the features, as in `reclib.data.extract_features`; unused by interactions.
 
     Notes
@@ -55,6 +55,7 @@ class Collaborative(Linear):
         decay: float = 0.7,
         history: int = 20,
         text: bool = True,
+        weighting: str = "tfidf",
         review_text: bool = False,
         price_weight: float = 0.02,
         context_weight: float = 1.0,
@@ -69,6 +70,7 @@ class Collaborative(Linear):
         self.decay = decay
         self.history = history
         self.text = text
+        self.weighting = weighting
         self.review_text = review_text
         self.price_weight = price_weight
         self.context_weight = context_weight

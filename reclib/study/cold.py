@@ -1,16 +1,14 @@
 """Cold start: the same models by length of history, for new users and new products."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 
 import numpy as np
 import pandas as pd
-import scipy.sparse as sp
 
 from reclib.data import Fold, Prepared, cold_items, cold_users
 from reclib.evaluation import Outcome
 from reclib.models import Scorer
-from reclib.study.experiment import NO_COMPARISONS, measure_lists, run_experiment
+from reclib.study.experiment import NO_COMPARISONS, run_experiment, summarise, values_of_users
 
 # different products in the training history: name → fewest and most
 HISTORIES: Mapping[str, tuple[int, float]] = {
@@ -46,22 +44,25 @@ def measure_by_history(
         Columns as in `measure_lists`, ndcg and recall only; the variant says the length, as
         in ``raw, history 3–5``. Lengths that no user has are left out.
     """
-    products = np.diff(fold.train.matrix.indptr)
+    values = {
+        (model, metric): by_seed
+        for (model, metric), by_seed in values_of_users(outcomes, fold).items()
+        if metric.startswith(("ndcg", "recall"))
+    }
+    products = np.diff(fold.train.matrix.indptr)[np.diff(fold.relevant.indptr) > 0]  # (n_asked,)
     tables = []
     for label, (fewest, most) in HISTORIES.items():
         inside = (products >= fewest) & (products <= most)
-        relevant = sp.csr_array(fold.relevant.multiply(inside[:, None]), dtype=bool)
-        relevant.eliminate_zeros()
-        if relevant.nnz:
-            part = measure_lists(
-                outcomes,
-                replace(fold, relevant=relevant),
-                variant=f"{variant}, history {label}",
+        if inside.any():
+            part = summarise(
+                {place: by_seed[:, inside] for place, by_seed in values.items()},
+                fold.protocol,
+                f"{variant}, history {label}",
                 compared=compared,
                 n_resamples=n_resamples,
                 rng=rng,
             )
-            tables.append(part[part["metric"].str.contains("ndcg|recall")])
+            tables.append(part)
     return pd.concat(tables, ignore_index=True)
 
 

@@ -382,12 +382,33 @@ def measure_lists(
         between them, and of a difference ``p_ndcg@k`` and ``p_recall@k`` are p-values of the
         paired t-test, after Holm's correction over all differences of the same first model.
     """
+    values = values_of_users(outcomes, fold, truth=truth)
+    return summarise(
+        values, fold.protocol, variant, compared=compared, n_resamples=n_resamples, rng=rng
+    )
+
+
+def values_of_users(
+    outcomes: Mapping[str, Sequence[Outcome]], fold: Fold, *, truth: Truth | None = None
+) -> dict[tuple[str, str], Floats]:
+    """Measure the list of every user who is asked.
+
+    Parameters
+    ----------
+    outcomes, fold, truth
+        As in `measure_lists`.
+
+    Returns
+    -------
+    dict
+        (model, metric) → float64, shape (n_seeds, n_asked).
+    """
     items = fold.train.items
     described = (items[["brand", "categories"]] != "").any(axis=None)
     features = diversity_features(items) if described else None
     asked = np.diff(fold.relevant.indptr) > 0
 
-    def per_user(outcome: Outcome) -> dict[str, Floats]:
+    def one_seed(outcome: Outcome) -> dict[str, Floats]:
         k = outcome.top.shape[1]
         found = ranking_metrics(outcome.top, fold.relevant)
         found[f"ild@{k}"] = np.full(fold.train.n_users, np.nan)
@@ -395,26 +416,56 @@ def measure_lists(
             found[f"ild@{k}"] = intra_list_diversity(outcome.top, features)
         if truth is not None:
             found[f"ctr@{k}"] = expected_ctr(outcome.top, fold.train, truth)
-        return {metric: np.where(asked, values, np.nan) for metric, values in found.items()}
+        return {metric: values[asked] for metric, values in found.items()}
 
-    columns: dict[tuple[str, str], Floats] = {}
-    rows: list[tuple[object, ...]] = []
+    values: dict[tuple[str, str], Floats] = {}
     for model, several in outcomes.items():
-        found = [per_user(outcome) for outcome in several]
-        for metric in found[0]:
-            by_seed = np.stack([one[metric] for one in found])  # (n_seeds, n_users)
-            columns[model, metric] = by_seed.mean(axis=0)
-            if len(found) > 1 and metric.startswith("ndcg"):
-                spread = np.nanmean(by_seed, axis=1).std(ddof=1)
-                users = np.count_nonzero(~np.isnan(by_seed[0]))
-                rows.append((model, f"seed_sd_{metric}", spread, np.nan, np.nan, users))
-    for name, (one, other) in compared.items():
-        mine = {metric: values for (model, metric), values in columns.items() if model == one}
-        columns |= {(name, m): values - columns[other, m] for m, values in mine.items()}
+        found = [one_seed(outcome) for outcome in several]
+        values |= {(model, metric): np.stack([one[metric] for one in found]) for metric in found[0]}
+    return values
 
-    values = np.column_stack(list(columns.values()))[asked]  # (n_asked, n_columns)
-    known = ~np.isnan(values)
-    filled = np.nan_to_num(values)
+
+def summarise(
+    values: Mapping[tuple[str, str], Floats],
+    protocol: str,
+    variant: str,
+    *,
+    compared: Mapping[str, tuple[str, str]] = NO_COMPARISONS,
+    n_resamples: int = 2000,
+    rng: int = 0,
+) -> pd.DataFrame:
+    """Take means over users, with intervals, and compare models.
+
+    Parameters
+    ----------
+    values
+        From `values_of_users`: (model, metric) → shape (n_seeds, n_users).
+    protocol, variant
+        Names in the results.
+    compared, n_resamples, rng
+        As in `measure_lists`.
+
+    Returns
+    -------
+    pandas.DataFrame
+        As in `measure_lists`.
+    """
+    columns = {place: by_seed.mean(axis=0) for place, by_seed in values.items()}
+    seeds = {model: len(by_seed) for (model, _), by_seed in values.items()}
+    rows: list[tuple[object, ...]] = []
+    for (model, metric), by_seed in values.items():
+        if len(by_seed) > 1 and metric.startswith("ndcg"):
+            spread = np.nanmean(by_seed, axis=1).std(ddof=1)
+            users = np.count_nonzero(~np.isnan(by_seed[0]))
+            rows.append((model, f"seed_sd_{metric}", spread, np.nan, np.nan, users))
+    for name, (one, other) in compared.items():
+        mine = {metric: column for (model, metric), column in columns.items() if model == one}
+        columns |= {(name, m): column - columns[other, m] for m, column in mine.items()}
+        seeds[name] = max(seeds[one], seeds[other])
+
+    table = np.column_stack(list(columns.values()))  # (n_users, n_columns)
+    known = ~np.isnan(table)
+    filled = np.nan_to_num(table)
     sums = bootstrap_sums(np.hstack([filled, known]), n_resamples=n_resamples, rng=rng)
     with np.errstate(invalid="ignore"):
         mean = filled.sum(axis=0) / known.sum(axis=0)
@@ -424,9 +475,7 @@ def measure_lists(
         for i, (model, metric) in enumerate(columns)
     ]
     rows += _p_values(columns, compared)
-    seeds = {model: len(several) for model, several in outcomes.items()}
-    seeds |= {name: max(seeds[one], seeds[other]) for name, (one, other) in compared.items()}
-    return _tidy(rows, fold.protocol, variant, seeds)
+    return _tidy(rows, protocol, variant, seeds)
 
 
 def _p_values(

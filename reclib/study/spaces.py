@@ -67,7 +67,6 @@ def spaces(
         defaults, and what is given here.
     """
     profile = {"decay": decay, "history": history}
-    counted = {"weighting": features.pop("weighting", "tfidf")}
     price = {"price_weight": FloatDistribution(0, 0.2)}
     weighting = {"weighting": CategoricalDistribution(["tfidf", "bm25"])}
     steps = {"directed": directed}
@@ -75,9 +74,7 @@ def spaces(
     found = {
         "random": Space(Random, {}),
         "popular": Space(Popular, {}),
-        "content": Space(
-            Content, {**PROFILE, **price, **weighting}, {**profile, **features, **counted}
-        ),
+        "content": Space(Content, {**PROFILE, **price, **weighting}, {**profile, **features}),
         "collaborative": Space(Collaborative, {**PROFILE, **price}, {**profile, **features}),
         "collaborative:interactions": Space(Collaborative, {}, {"profile": "interactions"}),
         "language": Space(

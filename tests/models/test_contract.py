@@ -373,7 +373,11 @@ NEWCOMERS = {"newcomers": {"content": 1}}
 # scorer → what its hyper-parameters are changed to, one at a time
 CHANGES: list[tuple[type[Scorer], dict[str, object], dict[str, object]]] = [
     (Content, {}, {"decay": 0.5, "history": 3, "price_weight": 0.3, "weighting": "bm25"}),
-    (Collaborative, {}, {"profile": "interactions", "neighbours": 3, "decay": 0.5}),
+    (
+        Collaborative,
+        {},
+        {"profile": "interactions", "neighbours": 3, "decay": 0.5, "weighting": "bm25"},
+    ),
     (Language, {}, {"decay": 0.5, "history": 3, "whitening": "none", "profile": "text"}),
     (
         ItemKNN,

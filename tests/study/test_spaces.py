@@ -85,3 +85,9 @@ def test_parameters_of_one_kind_are_searched_in_one_range() -> None:
     for parameter in ("history", "neighbours", "factors", "window"):
         ranges = [space.ranges[parameter] for space in found.values() if parameter in space.ranges]
         assert len(ranges) > 1 and all(where == ranges[0] for where in ranges)
+
+
+def test_every_option_of_the_features_reaches_both_scorers_that_use_them() -> None:
+    made = single_scorers(weighting="bm25", price_weight=0.1)
+    for name in ("content", "collaborative"):
+        assert {"weighting": "bm25", "price_weight": 0.1}.items() <= made[name].config().items()
