@@ -323,6 +323,8 @@ def trials_table(trials: pd.DataFrame) -> Styler:
     for model, mark in zip(table["best"].nlargest(2).index, MARKS, strict=False):
         marks.loc[model, "best"] = mark
     style = table.style.format({"minutes": "{:.1f}", "before": "{:.4f}", "best": "{:.4f}"})
+    wrapped = "white-space: normal; text-align: left; min-width: 14em"
+    style = style.set_table_styles({"setting": [{"selector": "", "props": wrapped}]})
     return style.apply(lambda _: marks, axis=None).set_table_attributes('class="results"')
 
 
