@@ -77,6 +77,10 @@ settings = {
 # : A linear autoencoder with a closed form {cite:p}`steck2019embarrassingly`: neighbours whose weights
 #   are fitted together.
 #
+# `ease:content`, `ease:language`
+# : The same, which also has to rebuild what is known of the products
+#   {cite:p}`jeunen2020closed`: the words counted for Eq. 4, or the embeddings of Eq. 6.
+#
 # `als`, `bpr`
 # : Matrix factorisation, by weighted least squares {cite:p}`hu2008collaborative` and by
 #   comparing pairs {cite:p}`rendle2009bpr`.

@@ -52,7 +52,7 @@ from reclib.evaluation import tune
 from reclib.study import figures, tables
 from reclib.study.cold import measure_by_history
 from reclib.study.doctor import machine
-from reclib.study.experiment import comparisons, run_experiment
+from reclib.study.experiment import LLM_PARTS, comparisons, run_experiment
 from reclib.study.paper import TABLE_II
 from reclib.study.results import run_folder, write_results
 from reclib.study.spaces import spaces
@@ -158,7 +158,8 @@ plt.show()
 #
 # The paired difference between a fusion with the language model and other models, over the
 # same users, with p-values after Holm's correction {cite:p}`holm1979simple` for the number
-# of comparisons. An interval that contains zero means: no difference found.
+# of comparisons. Where p is .05 or more, no difference was found, even if an interval of
+# its own leaves out zero.
 
 # %% tags=["hide-input"]
 paired = ranked[ranked["model"].str.contains("-vs-")]
@@ -266,20 +267,24 @@ costs.style.format("{:.1f} s", na_rep="–").set_table_attributes('class="result
 
 # %% tags=["hide-input"]
 name = metrics["data"].iloc[0]
+answers = paired.set_index(["model", "metric"])
 for first, second in (
     ("llm-fusion", "traditional"),
     ("llm-fusion:all", "traditional:all"),
 ):
-    row = paired[
-        (paired["model"] == f"{first}-vs-{second}")
-        & (paired["metric"] == f"ndcg@{k}")
-    ].iloc[0]
-    weight = experiment.fusions[first].weights["language"]
+    pair = f"{first}-vs-{second}"
+    value, low, high, users = answers.loc[
+        (pair, f"ndcg@{k}"), ["value", "low", "high", "users"]
+    ]
+    p = answers.loc[(pair, f"p_ndcg@{k}"), "value"]
+    weights = experiment.fusions[first].weights
+    weight = sum(weights.get(part, 0) for part in LLM_PARTS)
     display(
         Markdown(
-            f"On **{name}**, `{first}` is **{tables.verdict(row['low'], row['high'])}** `{second}`: paired difference "
-            f"in ndcg@{k} {row['value']:+.4f} [{row['low']:+.4f}, {row['high']:+.4f}] over "
-            f"{row['users']:,} users. The language model's weight in it is {weight:.2f}."
+            f"On **{name}**, `{first}` is **{tables.verdict(value, low, high, p)}** "
+            f"`{second}`: paired difference in ndcg@{k} {value:+.4f} [{low:+.4f}, {high:+.4f}] "
+            f"over {users:,} users, corrected p {p:.3f}. The weight of the language model in it "
+            f"is {weight:.2f}."
         )
     )
 

@@ -75,8 +75,9 @@ class Tuning:
     scorers
         Model → the best one, not fitted.
     trials
-        Every trial: model, trial, metric, value, seconds (fit and ranking), parameters
-        (JSON).
+        Every trial: model, trial, metric, value, seconds (of the fit, also where an earlier
+        one was found in the cache, and of ranking; texts are encoded once, which is not
+        counted), parameters (JSON).
     """
 
     scorers: Mapping[str, Scorer]
@@ -188,10 +189,10 @@ def _one_more(
     if known:  # small spaces are soon exhausted
         gain, seconds = known[0].values[0], 0.0
     else:
-        started = time.perf_counter()
         scorer = space.make(parameters).fit(fold.train, rng=rng)
+        started = time.perf_counter()
         gain = _ndcg(scorer, fold, k, batch_size)
-        seconds = time.perf_counter() - started
+        seconds = scorer.costs["fit"] + time.perf_counter() - started
     study.add_trial(
         optuna.trial.create_trial(
             params=parameters,

@@ -1,19 +1,23 @@
 """A linear autoencoder in closed form: every product predicted from all the others."""
 
+from collections.abc import Mapping
 from math import isqrt
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import psutil
 import scipy.sparse as sp
 import torch
 
-from reclib.data import Prepared, history_weights
-from reclib.errors import ReclibError
+from reclib.data import Prepared, extract_features, history_weights
+from reclib.errors import ReclibError, unknown
 from reclib.models.base import Scores
+from reclib.models.language import Language
 from reclib.models.linear import Linear
 
 MATRICES = 3  # of n_items², float32, that a fit holds at once
+ROWS = 512  # of XᵀX at once
+SIDES = ("none", "content", "language")
 
 
 class EASE(Linear):
@@ -23,6 +27,12 @@ class EASE(Linear):
     P = (XᵀX + λI)⁻¹, B_ij = −P_ij / P_jj (Steck, Embarrassingly shallow autoencoders for
     sparse data, WWW 2019, eq. 8).
 
+    With side information B has to reconstruct what is known of the products, too: each
+    feature stands under X as one more user, who had the products to the degree to which they
+    have it, so that XᵀX + α Y Yᵀ takes the place of XᵀX (Jeunen, Van Balen and Goethals,
+    Closed-form models for collaborative filtering with side-information, RecSys 2020). So a
+    product that nobody had yet can be scored.
+
     Parameters
     ----------
     regularisation
@@ -30,29 +40,50 @@ class EASE(Linear):
     decay, history
         Of the profile p_u, as in `reclib.data.history_weights`; with 1 and a history longer
         than any, p_u is the user's row of R, the published form. B does not depend on them.
+    side
+        What the rows of Y are: ``"content"``, the features y_i of Eq. 3, or ``"language"``,
+        the whitened embeddings of Eq. 6, both of unit length; ``"none"`` leaves Y out.
+    side_weight
+        α, from 0 on; unused without side information.
+    side_options
+        For `reclib.data.extract_features`, or for `Language`.
 
     Raises
     ------
     ReclibError
-        If λ is not above 0, and by `fit` if B of the catalogue does not fit into memory.
+        If a parameter is out of range, and by `fit` if B of the catalogue does not fit into
+        memory.
     """
 
     name: ClassVar[str] = "ease"
 
     def __init__(
-        self, *, regularisation: float = 100.0, decay: float = 0.7, history: int = 20
+        self,
+        *,
+        regularisation: float = 100.0,
+        decay: float = 0.7,
+        history: int = 20,
+        side: str = "none",
+        side_weight: float = 10.0,
+        side_options: Mapping[str, Any] | None = None,
     ) -> None:
         if not 0 < regularisation < np.inf:
             raise ReclibError(f"regularisation is {regularisation}; allowed is a number above 0")
+        if not 0 <= side_weight < np.inf:
+            raise ReclibError(f"side_weight is {side_weight}; allowed is a number from 0 on")
+        if side not in SIDES:
+            raise unknown("side", side, SIDES)
         self.regularisation = regularisation
         self.decay = decay
         self.history = history
+        self.side = side
+        self.side_weight = side_weight
+        self.side_options = side_options
 
     def _factors(self, prepared: Prepared, rng: int) -> tuple[sp.csr_array, sp.csr_array | Scores]:
         _check_memory(prepared.n_items)
         profiles = history_weights(prepared, decay=self.decay, history=self.history)
-        had = prepared.matrix.sign()
-        gram = torch.from_numpy(sp.csr_array(had.T @ had).toarray())
+        gram = torch.from_numpy(self._gram(prepared, rng))
         gram.diagonal().add_(self.regularisation)
         lower = torch.linalg.cholesky(gram)
         del gram
@@ -63,6 +94,23 @@ class EASE(Linear):
         inverse.fill_diagonal_(0)
         matrix: Scores = inverse.numpy()
         return profiles, matrix
+
+    def _gram(self, prepared: Prepared, rng: int) -> Scores:
+        """XᵀX + α Y Yᵀ, dense, shape (n_items, n_items)."""
+        had = prepared.matrix.sign()
+        known = sp.csr_array(had.T)
+        options = self.side_options or {}
+        if self.side == "content":
+            features = extract_features(prepared, **options).items
+            known = sp.hstack([known, features * np.sqrt(np.float32(self.side_weight))], "csr")
+        turned = sp.csr_array(known.T)
+        gram = np.empty((prepared.n_items, prepared.n_items), np.float32)
+        for start in range(0, prepared.n_items, ROWS):  # a sparse product of all is larger
+            gram[start : start + ROWS] = (known[start : start + ROWS] @ turned).toarray()
+        if self.side == "language":
+            vectors = Language(**options).fit(prepared, rng=rng).item_vectors
+            gram += np.float32(self.side_weight) * (vectors @ vectors.T)
+        return gram
 
 
 def _check_memory(n_items: int) -> None:

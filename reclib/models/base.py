@@ -19,6 +19,8 @@ from reclib.errors import ReclibError
 Scores = NDArray[np.float32]
 Indices = NDArray[np.int64]
 
+BLOCK = 32  # columns that are first compared by their highest score alone
+
 
 class Scorer(ABC):
     """Scores products for users.
@@ -286,18 +288,18 @@ def top_k(scores: Scores, k: int) -> tuple[Indices, Scores]:
     """
     if k < 1:
         raise ReclibError(f"k is {k}; allowed is 1 or more")
-    n_rows, n_columns = scores.shape
-    ranked = torch.from_numpy(np.ascontiguousarray(scores)).nan_to_num(
-        -np.inf, posinf=np.inf, neginf=-np.inf
-    )
     # one more than asked for tells whether a tie crosses the end of the list
-    width = min(k + 1, n_columns)
-    best, order = ranked.topk(width, dim=1)
-    values, indices = best.numpy(), order.numpy()
+    width = min(k + 1, scores.shape[1])
+    columns = _promising(scores, width)
+    rivals = scores if columns is None else np.take_along_axis(scores, columns, 1)
+    values, indices = _largest(rivals, width)
+    if columns is not None:
+        indices = np.take_along_axis(columns, indices, 1)
     if width > k:
-        for row in np.flatnonzero(values[:, k - 1] == values[:, k]):
-            tied = np.flatnonzero(ranked[row].numpy() == values[row, k - 1])
-            above = values[row] > values[row, k - 1]
+        last, after = values[:, k - 1], values[:, k]
+        for row in np.flatnonzero((last == after) & (last > -np.inf)):
+            tied = np.flatnonzero(scores[row] == last[row])
+            above = values[row] > last[row]
             indices[row, ~above] = tied[: (~above).sum()]
         values, indices = values[:, :k], indices[:, :k]
     # best first, then smaller index: a stable sort by index, then one by score
@@ -313,6 +315,35 @@ def top_k(scores: Scores, k: int) -> tuple[Indices, Scores]:
         np.pad(np.where(nothing, -1, indices), padding, constant_values=-1),
         np.pad(np.where(nothing, np.nan, values), padding, constant_values=np.nan),
     )
+
+
+def _largest(scores: Scores, n: int) -> tuple[Scores, Indices]:
+    """Find n values of each row, highest first, and their columns; NaN counts as −∞."""
+    ranked = torch.from_numpy(np.ascontiguousarray(scores))
+    values, columns = ranked.nan_to_num(-np.inf, posinf=np.inf, neginf=-np.inf).topk(n)
+    return values.numpy(), columns.numpy()
+
+
+def _promising(scores: Scores, width: int) -> Indices | None:
+    """Columns that hold the best `width` scores of each row, and few others.
+
+    Returns
+    -------
+    ndarray or None
+        int64, shape (n_rows, n_promising); None where looking at all columns is no slower.
+        Of scores that tie for the last place some may be left out.
+    """
+    n_blocks, rest = divmod(scores.shape[1], BLOCK)
+    if n_blocks < 8 * width:
+        return None
+    # neighbours lie in different blocks, so that maxima are taken along whole rows at once
+    ends = len(scores), BLOCK, n_blocks
+    highest = np.fmax.reduce(scores[:, : BLOCK * n_blocks].reshape(ends), axis=1)
+    # the best scores lie in the blocks of the highest maxima, for each of these has one
+    _, block = _largest(highest, width)
+    inside = block[:, None] + n_blocks * np.arange(BLOCK)[:, None]
+    last = np.broadcast_to(BLOCK * n_blocks + np.arange(rest), (len(scores), rest))
+    return np.concatenate([inside.reshape(len(scores), -1), last], axis=1)
 
 
 def _indices(values: ArrayLike, n: int, kind: str) -> Indices:

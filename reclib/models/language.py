@@ -42,6 +42,13 @@ class Language(Scorer):
     decay, history
         As in `reclib.data.history_weights`; of them ``"text"`` uses the history alone.
 
+    Attributes
+    ----------
+    embeddings
+        Of the products' texts, as encoded.
+    item_vectors
+        The y_i, float32, shape (n_items, n_dimensions); 0 for a product without a text.
+
     Raises
     ------
     ReclibError
@@ -49,6 +56,8 @@ class Language(Scorer):
     """
 
     name: ClassVar[str] = "language"
+    embeddings: Embeddings
+    item_vectors: Scores
 
     def __init__(
         self,
@@ -90,9 +99,9 @@ class Language(Scorer):
         self._told = np.array([text != "" for text in texts])
         centre, turn = self._whitening(self.embeddings.vectors[self._told])
         products = _unit_rows(np.dot(self.embeddings.vectors - centre, turn))
-        self._products = np.where(self._told[:, None], products, 0)  # (n_items, n_dimensions)
+        self.item_vectors = np.where(self._told[:, None], products, np.float32(0))
         if self.profile == "items":
-            profiles = weights @ self._products
+            profiles = weights @ self.item_vectors
         else:
             texts = profile_texts(prepared, history=self.history, words=self.max_length)
             told = np.array([text != "" for text in texts])
@@ -125,7 +134,7 @@ class Language(Scorer):
         return centre, turn.astype(np.float32)
 
     def _score(self, users: Indices, items: Indices | slice) -> Scores:
-        scores: Scores = self._profiles[users] @ self._products[items].T
+        scores: Scores = self._profiles[users] @ self.item_vectors[items].T
         scores[:, ~self._told[items]] = np.nan
         return scores
 

@@ -63,6 +63,10 @@ class SASRec(Scorer):
         `negatives` drawn ones, shared in a batch, which stand for all others.
     negatives
         Of the sampled loss; unused by the other.
+    directed
+        Whether order counts. If not, every history is learned from forwards or backwards, by
+        chance: the model cannot see which of two neighbours came first, as `Transitions`
+        cannot with C + Cᵀ. It still sees which is the newest when it scores.
 
     Attributes
     ----------
@@ -105,6 +109,7 @@ class SASRec(Scorer):
         weight_decay: float = 0.3,
         loss: str = "sampled",
         negatives: int = 512,
+        directed: bool = True,
     ) -> None:
         self.embedding_size = embedding_size
         self.layers = layers
@@ -117,6 +122,7 @@ class SASRec(Scorer):
         self.weight_decay = weight_decay
         self.loss = loss
         self.negatives = negatives
+        self.directed = directed
         self._check()
 
     def _check(self) -> None:
@@ -199,8 +205,12 @@ class SASRec(Scorer):
         total = torch.zeros((), device=device)
         network.train()
         for number, rows in enumerate(batches):
-            inputs, real = _padded(self._items, first[rows], length[rows])
-            follows, _ = _padded(self._items, first[rows] + 1, length[rows])
+            start, step = first[rows], torch.ones_like(rows)
+            if not self.directed:
+                back = torch.rand(len(rows)) < 0.5
+                start, step = start + back * length[rows], step - 2 * back.long()
+            inputs, real = _padded(self._items, start, length[rows], step)
+            follows, _ = _padded(self._items, start + step, length[rows], step)
             targets = follows[real].to(device)
             loss = self._loss(network, inputs.to(device), targets, real.to(device))
             warm = min(1, epoch - 1 + (number + 1) / len(batches))
@@ -397,12 +407,15 @@ def _batches(length: Tensor, batch_size: int) -> list[Tensor]:
     return [batches[place] for place in torch.randperm(len(batches))]
 
 
-def _padded(items: Tensor, first: Tensor, length: Tensor) -> tuple[Tensor, Tensor]:
+def _padded(
+    items: Tensor, first: Tensor, length: Tensor, step: Tensor | int = 1
+) -> tuple[Tensor, Tensor]:
     """Slices of `items` as rows, int64 (n_rows, longest), and which entries are no padding.
 
-    Padding stands behind, where causal attention never looks, so any product will do.
+    A `step` of −1 reads a slice backwards. Padding stands behind, where causal attention never
+    looks, so any product will do.
     """
     # a column even where nobody has a product, so that there is a last state to look at
     place = torch.arange(max(1, int(length.max()) if len(length) else 0))
-    inputs = items[(first[:, None] + place).clamp(max=len(items) - 1)]
-    return inputs, place < length[:, None]
+    where = first[:, None] + place * torch.as_tensor(step).reshape(-1, 1)
+    return items[where.clamp(0, len(items) - 1)], place < length[:, None]

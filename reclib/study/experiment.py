@@ -31,11 +31,12 @@ from reclib.models import Fusion, Scorer
 Floats = NDArray[np.float64]
 TRADITIONAL, LLM, ALL = "traditional", "llm-fusion", ":all"
 # what enters the fusions of everything, beside the collaborative scorer that is chosen: of
-# the models that count transitions the most general one, which has the others within it
+# models that are special cases of another only the more general one
 EVERYTHING = (
-    *("popular", "content", "item-knn", "user-knn", "ease", "als", "bpr", "transitions"),
-    "sasrec",
+    *("popular", "content", "item-knn", "user-knn", "ease:content", "als", "bpr"),
+    *("transitions", "sasrec"),
 )
+LLM_PARTS = ("language", "ease:language")  # what the model with the LLM has beyond it
 NO_COMPARISONS: Mapping[str, tuple[str, str]] = {}
 
 
@@ -101,12 +102,13 @@ def fusion_parts(scorers: Mapping[str, Scorer], profile: str) -> dict[str, dict[
     """
     chosen = {**scorers, "collaborative": scorers[profile]}
     everything = [name for name in ("collaborative", *EVERYTHING) if name in chosen]
+    llm = [name for name in LLM_PARTS if name in chosen] or ["language"]  # else left out below
     names = {
         "content-count": ["content", "transitions"],
         TRADITIONAL: ["content", "collaborative"],
         LLM: ["content", "collaborative", "language"],
         TRADITIONAL + ALL: everything,
-        LLM + ALL: [*everything, "language"],
+        LLM + ALL: [*everything, *llm],
     }
     return {
         fusion: {part: chosen[part] for part in parts}

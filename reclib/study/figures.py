@@ -26,6 +26,8 @@ COLOURS: Mapping[str, str] = {
     "collaborative:interactions": "#56b4e9",
     "language": "#cc79a7",
     **dict.fromkeys(("item-knn", "user-knn", "ease", "als", "bpr"), "#56b4e9"),
+    "ease:content": "#0072b2",
+    "ease:language": "#cc79a7",
     **dict.fromkeys(("markov", "seqrules", "pctm", "transitions", "sasrec"), "#7a9a01"),
     "content-count": "#e69f00",
     "traditional": "#e69f00",

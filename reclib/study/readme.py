@@ -2,9 +2,12 @@
 
 import re
 
+import numpy as np
+
 from reclib import cache, paths
 from reclib.errors import ReclibError
 from reclib.study.results import METRICS_FILE, read_provenance, read_results
+from reclib.study.tables import verdict
 
 README = "README.md"
 BEGIN, END = (
@@ -12,6 +15,7 @@ BEGIN, END = (
     "<!-- recorded runs: end -->",
 )
 SHOWN = ("traditional", "llm-fusion", "llm-fusion-vs-traditional")
+SAID = {"better than": "helps", "worse than": "harms"}
 COLUMNS = (
     "data",
     "users",
@@ -38,11 +42,12 @@ def recorded_runs() -> str:
     for folder in sorted(file.parent for file in paths.REFERENCE.glob(f"*/{METRICS_FILE}")):
         metrics, costs = read_results(folder)
         made = read_provenance(folder)
-        found = metrics[(metrics["variant"] == "raw") & (metrics["metric"] == "ndcg@10")]
-        found = found.set_index("model")[["value", "low", "high", "users"]]
+        usual = metrics[metrics["variant"] == "raw"].set_index(["metric", "model"])
+        found = usual.loc["ndcg@10", ["value", "low", "high", "users"]]
         if not set(SHOWN) <= set(found.index):
             continue
         traditional, fusion, (value, low, high, users) = found.loc[list(SHOWN)].to_numpy(float)
+        p = float(usual["value"].get(("p_ndcg@10", SHOWN[-1]), np.nan))
         seconds = sum(notebook["seconds"] for notebook in made["notebooks"].values())
         row = (
             f"{made['data']}, {made['size']}",
@@ -50,7 +55,7 @@ def recorded_runs() -> str:
             "{:.4f} [{:.4f}, {:.4f}]".format(*traditional[:3]),
             "{:.4f} [{:.4f}, {:.4f}]".format(*fusion[:3]),
             f"{value:+.4f} [{low:+.4f}, {high:+.4f}]",
-            "helps" if low > 0 else "harms" if high < 0 else "no difference found",
+            SAID.get(verdict(value, low, high, p), "no difference found"),
             f"{seconds / 60:.1f} min",
             f"{costs['peak_mb'].max() / 1024:.1f} GB",
         )

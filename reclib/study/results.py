@@ -33,6 +33,8 @@ MODELS = (
     "item-knn",
     "user-knn",
     "ease",
+    "ease:content",
+    "ease:language",
     "als",
     "bpr",
     "markov",

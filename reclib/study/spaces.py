@@ -34,6 +34,8 @@ DECAY = FloatDistribution(0.3, 1)
 HISTORY = IntDistribution(1, 50, log=True)
 PROFILE: dict[str, BaseDistribution] = {"decay": DECAY, "history": HISTORY}
 NEIGHBOURS = IntDistribution(5, 2000, log=True)
+RIDGE = FloatDistribution(10, 5000, log=True)
+SIDE = FloatDistribution(0.3, 300, log=True)  # at RIDGE's default from hardly anything to most
 FACTORS = CategoricalDistribution([32, 64, 128, 256])
 
 
@@ -55,8 +57,8 @@ def spaces(
     encoder
         Of the language model.
     directed
-        Whether models may see which of two products came first; if not, those that cannot
-        do without are left out (see `reclib.models.Transitions`).
+        Whether models may see which of two products came first (see
+        `reclib.models.Transitions` and `reclib.models.SASRec`).
     **features
         What else `reclib.data.extract_features` may be told; the search starts there.
 
@@ -71,7 +73,7 @@ def spaces(
     weighting = {"weighting": CategoricalDistribution(["tfidf", "bm25"])}
     steps = {"directed": directed}
     regularisation = FloatDistribution(1e-3, 10, log=True)
-    found = {
+    return {
         "random": Space(Random, {}),
         "popular": Space(Popular, {}),
         "content": Space(Content, {**PROFILE, **price, **weighting}, {**profile, **features}),
@@ -101,8 +103,20 @@ def spaces(
             {"neighbours": NEIGHBOURS},
             {"profile": "interactions", "neighbours": 100},
         ),
-        "ease": Space(
-            EASE, {**PROFILE, "regularisation": FloatDistribution(10, 5000, log=True)}, profile
+        "ease": Space(EASE, {**PROFILE, "regularisation": RIDGE}, profile),
+        "ease:content": Space(
+            EASE,
+            {**PROFILE, "regularisation": RIDGE, "side_weight": SIDE},
+            {**profile, "side": "content", "side_options": features},
+        ),
+        "ease:language": Space(
+            EASE,
+            {**PROFILE, "regularisation": RIDGE, "side_weight": SIDE},
+            {
+                **profile,
+                "side": "language",
+                "side_options": {"encoder": encoder, "whitening": "whiten"},
+            },
         ),
         "als": Space(
             ALS,
@@ -157,18 +171,17 @@ def spaces(
             },
             steps,
         ),
-    }
-    if directed:
-        found["sasrec"] = Space(
+        "sasrec": Space(
             SASRec,
             {
                 "dropout": FloatDistribution(0.1, 0.5),
                 "weight_decay": FloatDistribution(0.05, 1, log=True),
                 "epochs": IntDistribution(10, 60, log=True),
             },
+            steps,
             max_trials=5,
-        )
-    return found
+        ),
+    }
 
 
 def single_scorers(**options: Any) -> dict[str, Scorer]:

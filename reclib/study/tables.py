@@ -68,29 +68,37 @@ def difference_table(metrics: pd.DataFrame, names: Sequence[str]) -> Styler:
     Returns
     -------
     Styler
-        First model, what its interval for the first metric says, second model; difference
-        with its 95 % interval and p-value after Holm's correction.
+        First model, `verdict` by the first metric, second model; each difference with its
+        95 % interval and its p-value after Holm's correction.
     """
-    rows = []
+    rows = {}
     values = metrics.set_index(["model", "metric"])[["value", "low", "high"]]
     for pair in dict.fromkeys(map(str, metrics["model"])):
         first, second = pair.split("-vs-")
-        row = {"": first, "is": "", " ": second}
+        said, cells = "", {}
         for name in names:
             value, low, high = values.loc[[(pair, name)]].to_numpy(float)[0]
-            row["is"] = row["is"] or verdict(low, high)  # by the first metric
-            row[name] = _with_interval(value, low, high, "+")
             p = float(values["value"].get((pair, f"p_{name}"), np.nan))
-            row[f"p, {name}"] = "–" if np.isnan(p) else f"{p:.3f}" if p >= 0.001 else "< 0.001"
-        rows.append(row)
-    return pd.DataFrame(rows).style.hide().set_table_attributes('class="results"')
+            said = said or verdict(value, low, high, p)
+            cells[name] = _with_interval(value, low, high, "+")
+            if not np.isnan(p):
+                cells[name] += f"<br><small>p {'< .001' if p < 0.001 else f'= {p:.3f}'}</small>"
+        rows[first, f"{said} <b>{second}</b>"] = cells
+    table = pd.DataFrame.from_dict(rows, orient="index")
+    table.index = pd.MultiIndex.from_tuples(list(rows))
+    return table.style.set_table_attributes('class="results"')
 
 
-def verdict(low: float, high: float) -> str:
-    """Say in words what the interval of a paired difference means."""
-    if low > 0:
-        return "better than"
-    return "worse than" if high < 0 else "not told apart from"
+def verdict(value: float, low: float, high: float, p: float = np.nan) -> str:
+    """Say in words what a paired difference means.
+
+    By its p-value at a level of 5 %, which is corrected for the number of comparisons;
+    where there is none, by whether the 95 % interval leaves out 0.
+    """
+    found = low > 0 or high < 0 if np.isnan(p) else p < 0.05
+    if not found:
+        return "not told apart from"
+    return "better than" if value > 0 else "worse than"
 
 
 def history_table(metrics: pd.DataFrame, pair: str, name: str) -> Styler:
@@ -132,7 +140,7 @@ def _paired_rows(metrics: pd.DataFrame, pair: str, by: list[str]) -> Styler:
             known = float(values["value"].loc[model])
             row[model] = "–" if np.isnan(known) else f"{known:.4f}"
         row["difference"] = _with_interval(value, low, high, "+")
-        rows.append(row | {"with it": verdict(low, high).rsplit(" ", 1)[0]})
+        rows.append(row | {"with it": verdict(value, low, high).rsplit(" ", 1)[0]})
     return pd.DataFrame(rows).style.hide().set_table_attributes('class="results"')
 
 

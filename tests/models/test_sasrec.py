@@ -51,6 +51,24 @@ def test_the_order_of_products_is_learned(cycle: Prepared, loss: str) -> None:
     assert scorer.losses[-1] < 0.5 < scorer.losses[0]
 
 
+def test_without_directions_both_neighbours_are_as_likely(cycle: Prepared) -> None:
+    """Forwards only the next one follows; learned both ways, the one before does as well."""
+    settings = {"embedding_size": 16, "history": 1, "dropout": 0.0, "learning_rate": 0.02}
+    blind = SASRec(**settings, epochs=30, batch_size=16, loss="softmax", directed=False).fit(cycle)
+    users = np.arange(cycle.n_users)
+    newest = cycle.item[np.flatnonzero(np.diff(cycle.user, append=-1))]
+    best = np.sort(np.argsort(-blind.score(users), axis=1)[:, :2], axis=1)
+    around = np.sort(np.column_stack([newest - 1, newest + 1]) % 12, axis=1)
+    np.testing.assert_array_equal(best, around)
+
+
+def test_a_slice_can_be_read_backwards() -> None:
+    items = torch.arange(10, 20)
+    start, length = torch.tensor([3, 9]), torch.tensor([2, 3])
+    rows, real = _padded(items, start, length, torch.tensor([1, -1]))
+    assert rows[real].tolist() == [13, 14, 19, 18, 17]
+
+
 def test_windows_ask_once_for_everything_but_a_users_first_product() -> None:
     rng = np.random.default_rng(0)
     lengths = rng.integers(0, 12, 50)

@@ -42,6 +42,22 @@ def test_ties_across_the_end_of_long_lists() -> None:
     assert indices.tolist() == [naive(row, 20)[0] for row in scores]
 
 
+@pytest.mark.parametrize("values", [5, 400, 10**6])
+@pytest.mark.parametrize("k", [1, 10])
+def test_wide_rows_are_ranked_by_the_same_rule(k: int, values: int) -> None:
+    """They are looked at in blocks first; ties cross blocks, and rows may hold no score."""
+    rng = np.random.default_rng(k)
+    scores = rng.integers(0, values, (40, 3001)).astype(np.float32)
+    scores[rng.random(scores.shape) < 0.3] = np.nan
+    scores[3], scores[4, 3000:], scores[5, :2990] = np.nan, np.inf, -np.inf
+    scores[6, 5:] = np.nan
+    indices, found = top_k(scores, k)
+    for row, chosen, worth in zip(scores, indices, found, strict=True):
+        expected, wanted = naive(np.where(np.isneginf(row), np.nan, row), k)
+        assert chosen.tolist() == expected
+        np.testing.assert_array_equal(worth, np.array(wanted, np.float32))
+
+
 def test_a_row_without_scores_has_no_list() -> None:
     indices, values = top_k(np.full((2, 3), np.nan, np.float32), 2)
     assert (indices == -1).all() and np.isnan(values).all()

@@ -7,6 +7,7 @@ import pytest
 from reclib import paths
 from reclib.errors import ReclibError
 from reclib.study.readme import BEGIN, END, recorded_runs, update_readme
+from reclib.study.results import read_results
 
 
 def test_readme_shows_the_recorded_runs() -> None:
@@ -16,13 +17,19 @@ def test_readme_shows_the_recorded_runs() -> None:
 
 
 def test_every_recorded_set_has_a_row() -> None:
-    """And the verdict follows from the interval of the paired difference."""
+    """And the verdict follows from the p-value, corrected for all comparisons of a run."""
+    folders = sorted(file.parent for file in paths.REFERENCE.glob("*/metrics.csv"))
     rows = recorded_runs().splitlines()[2:]
-    assert len(rows) == len(list(paths.REFERENCE.glob("*/metrics.csv"))) > 0
-    for row in rows:
-        low, high = (float(x) for x in row.split("|")[5].split("[")[1].rstrip(" ]").split(","))
-        verdict = "helps" if low > 0 else "harms" if high < 0 else "no difference found"
-        assert row.split("|")[6].strip() == verdict
+    assert len(rows) == len(folders) > 0
+    for folder, row in zip(folders, rows, strict=True):
+        metrics, _ = read_results(folder)
+        pair = metrics[metrics["model"].eq("llm-fusion-vs-traditional")]
+        pair = pair[pair["variant"].eq("raw")].set_index("metric")["value"]
+        cells = [cell.strip() for cell in row.split("|")]
+        assert cells[1].startswith(folder.name)
+        found = float(pair["p_ndcg@10"]) < 0.05
+        said = ("helps" if pair["ndcg@10"] > 0 else "harms") if found else "no difference found"
+        assert cells[6] == said
 
 
 def test_only_the_block_changes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,8 +12,8 @@ from reclib.study.spaces import single_scorers, spaces
 
 NAMES = [
     *("random", "popular", "content", "collaborative", "collaborative:interactions", "language"),
-    *("item-knn", "user-knn", "ease", "als", "bpr", "markov", "seqrules", "pctm", "transitions"),
-    "sasrec",
+    *("item-knn", "user-knn", "ease", "ease:content", "ease:language", "als", "bpr"),
+    *("markov", "seqrules", "pctm", "transitions", "sasrec"),
 ]
 
 
@@ -32,6 +32,11 @@ def test_before_any_search_models_have_their_own_defaults() -> None:
     for name, scorer in made.items():
         if name == "user-knn":
             assert scorer.config()["profile"] == "interactions" and scorer.config()["neighbours"]
+        elif name.startswith("ease:"):
+            assert scorer.config() == type(scorer)().config() | {
+                "side": name.removeprefix("ease:"),
+                "side_options": scorer.config()["side_options"],
+            }
         elif name != "collaborative:interactions":
             assert scorer.config() == type(scorer)().config()
 
@@ -45,14 +50,15 @@ def test_settings_reach_the_scorers() -> None:
         assert {"decay": 0.5, "history": 7}.items() <= made[name].config().items()
     assert made["collaborative:interactions"].config()["profile"] == "interactions"
     assert made["language"].config()["encoder"] == "mine@1"
+    assert made["ease:language"].config()["side_options"]["encoder"] == "mine@1"
 
 
-def test_models_that_need_directions_are_left_out_where_there_are_none() -> None:
-    made = single_scorers(directed=False)
-    assert list(made) == [name for name in NAMES if name != "sasrec"]
-    counting = ("markov", "seqrules", "pctm", "transitions")
-    assert all(made[name].config()["directed"] is False for name in counting)
-    assert all(single_scorers()[name].config()["directed"] is True for name in counting)
+def test_models_can_be_made_blind_to_directions() -> None:
+    blind, seeing = single_scorers(directed=False), single_scorers()
+    assert list(blind) == NAMES
+    for name in ("markov", "seqrules", "pctm", "transitions", "sasrec"):
+        assert blind[name].config()["directed"] is False
+        assert seeing[name].config()["directed"] is True
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -87,7 +93,11 @@ def test_parameters_of_one_kind_are_searched_in_one_range() -> None:
         assert len(ranges) > 1 and all(where == ranges[0] for where in ranges)
 
 
-def test_every_option_of_the_features_reaches_both_scorers_that_use_them() -> None:
+def test_every_option_of_the_features_reaches_all_scorers_that_use_them() -> None:
     made = single_scorers(weighting="bm25", price_weight=0.1)
+    assert made["ease:content"].config()["side_options"] == {
+        "weighting": "bm25",
+        "price_weight": 0.1,
+    }
     for name in ("content", "collaborative"):
         assert {"weighting": "bm25", "price_weight": 0.1}.items() <= made[name].config().items()

@@ -188,19 +188,25 @@ def test_any_number_of_negatives_is_usual(negatives: int) -> None:
 
 
 @pytest.mark.parametrize(
-    ("low", "high", "said"),
+    ("value", "low", "high", "p", "said"),
     [
-        (0.001, 0.02, "better than"),
-        (-0.02, -0.001, "worse than"),
-        (-0.01, 0.02, "not told apart from"),
-        (0.0, 0.02, "not told apart from"),
-        (-0.02, 0.0, "not told apart from"),
-        (0.0, 0.0, "not told apart from"),
-        (np.nan, np.nan, "not told apart from"),
+        (0.01, 0.001, 0.02, np.nan, "better than"),
+        (-0.01, -0.02, -0.001, np.nan, "worse than"),
+        (0.005, -0.01, 0.02, np.nan, "not told apart from"),
+        (0.01, 0.0, 0.02, np.nan, "not told apart from"),
+        (0.0, 0.0, 0.0, np.nan, "not told apart from"),
+        (0.0, np.nan, np.nan, np.nan, "not told apart from"),
+        # an interval is of one comparison; p is corrected for all of them
+        (0.01, 0.001, 0.02, 0.157, "not told apart from"),
+        (0.01, 0.001, 0.02, 0.049, "better than"),
+        (-0.01, -0.02, -0.001, 0.049, "worse than"),
+        (-0.01, -0.02, 0.001, 0.05, "not told apart from"),
     ],
 )
-def test_a_verdict_needs_an_interval_without_zero(low: float, high: float, said: str) -> None:
-    assert verdict(low, high) == said
+def test_a_verdict_needs_a_small_p_or_without_one_an_interval_beside_zero(
+    value: float, low: float, high: float, p: float, said: str
+) -> None:
+    assert verdict(value, low, high, p) == said
 
 
 def differences() -> pd.DataFrame:
@@ -219,24 +225,22 @@ def differences() -> pd.DataFrame:
 
 def test_a_difference_is_said_in_words_with_its_p_values() -> None:
     table = difference_table(differences(), ["ndcg@10", "recall@10"]).data.map(words)
-    assert list(table.columns) == [
-        *("", "is", " ", "ndcg@10", "p, ndcg@10", "recall@10", "p, recall@10")
+    assert list(table.columns) == ["ndcg@10", "recall@10"]
+    assert [tuple(map(words, row)) for row in table.index] == [
+        ("a", "better than b"),
+        ("a", "not told apart from c:d"),
     ]
     assert table.to_numpy().tolist() == [
-        [
-            *("a", "better than", "b", "+0.0120 [+0.0020, +0.0220]", "< 0.001"),
-            *("-0.0300 [-0.0500, -0.0100]", "0.020"),
-        ],
-        [
-            *("a", "not told apart from", "c:d", "+0.00100 [-0.01000, +0.01200]", "1.000"),
-            *("+0.0400 [+0.0100, +0.0700]", "–"),  # no p-value was measured
-        ],
+        ["+0.0120 [+0.0020, +0.0220] p < .001", "-0.0300 [-0.0500, -0.0100] p = 0.020"],
+        # no p-value was measured
+        ["+0.00100 [-0.01000, +0.01200] p = 1.000", "+0.0400 [+0.0100, +0.0700]"],
     ]
 
 
 def test_the_first_metric_decides_the_words() -> None:
     table = difference_table(differences(), ["recall@10", "ndcg@10"]).data
-    assert table["is"].tolist() == ["worse than", "better than"]
+    said = [words(second) for _, second in table.index]
+    assert said == ["worse than b", "better than c:d"]
 
 
 def paired(protocol: str, variant: str, values: dict[str, float], users: int) -> pd.DataFrame:
