@@ -44,7 +44,7 @@ from reclib.data import load, prepare, split_by
 from reclib.evaluation import tune
 from reclib.study import figures, tables
 from reclib.study.cold import GIVEN, measure_cold
-from reclib.study.results import run_folder, write_cold
+from reclib.study.results import COLD_FILE, run_folder, write_measured
 from reclib.study.spaces import spaces
 
 figures.use_style()
@@ -100,7 +100,7 @@ measured = measure_cold(
     n_resamples=n_resamples,
     seed=seed,
 )
-write_cold(measured, run_folder(data, size))
+write_measured(measured, run_folder(data, size), COLD_FILE)
 
 # %% [markdown]
 # ## New users
@@ -141,3 +141,5 @@ tables.cold_table(measured, "llm-fusion:all-vs-traditional:all", f"ndcg@{k}")
 #   weights of the fusions are chosen on other cold users or products.
 # - Text is the only thing known of a new product, counted or read by a language model. The
 #   table above says which reading is worth more.
+#
+# Next: [the hybrid network](10_train_network).

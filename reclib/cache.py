@@ -4,10 +4,14 @@ An entry is found again only while its key and the source of the packages it nam
 unchanged, so any notebook runs alone, in any order, and no stale value survives a change.
 """
 
+import ast
 import hashlib
+import importlib
+import importlib.util
 import os
 import tempfile
 from collections.abc import Callable, Iterable
+from functools import cache as cache_in_memory
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -40,6 +44,58 @@ def source_hash(parts: Iterable[str] = ("",)) -> str:
             digest.update(str(file.relative_to(PACKAGE)).encode())
             digest.update(file.read_bytes())
     return digest.hexdigest()
+
+
+def behind(*modules: str) -> tuple[str, ...]:
+    """Name the files that modules of the library may depend on, their own among them.
+
+    So a result is computed anew when something changed that it could come from, and not when
+    another model did.
+
+    Parameters
+    ----------
+    *modules
+        Imported modules, e.g. ``"reclib.models.content"``; those of other packages are left
+        out.
+
+    Returns
+    -------
+    tuple of str
+        Paths below ``reclib``, sorted, as `source_hash` takes them. What is imported by way of
+        a package counts where it is defined.
+    """
+    found: set[str] = set()
+    left = [name for name in modules if name.split(".")[0] == PACKAGE.name]
+    while left:
+        name = left.pop()
+        if name not in found:
+            found.add(name)
+            left += _imported(name)
+    files = (Path(importlib.import_module(name).__file__ or "").resolve() for name in found)
+    return tuple(sorted(str(file.relative_to(PACKAGE)) for file in files))
+
+
+@cache_in_memory
+def _imported(module: str) -> tuple[str, ...]:
+    """Modules of the library that a module of it imports, anywhere in its source."""
+    source = Path(importlib.import_module(module).__file__ or "").read_text(encoding="utf-8")
+    found = []
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == PACKAGE.name:
+            found += [_home(node.module or "", alias.name) for alias in node.names]
+        elif isinstance(node, ast.Import):
+            found += [a.name for a in node.names if a.name.split(".")[0] == PACKAGE.name]
+    return tuple(found)
+
+
+def _home(module: str, name: str) -> str:
+    """Find the module that ``from module import name`` brings, or that defines the name."""
+    inner = f"{module}.{name}"
+    package = importlib.import_module(module)
+    if hasattr(package, "__path__") and importlib.util.find_spec(inner) is not None:
+        return importlib.import_module(inner).__name__
+    defined = str(getattr(getattr(package, name), "__module__", module))
+    return defined if defined.split(".")[0] == PACKAGE.name else module
 
 
 def atomic_write(path: Path, write: Callable[[Path], object]) -> None:

@@ -148,3 +148,22 @@ def test_an_error_of_the_computation_is_not_remembered(fresh_cache: Path) -> Non
     with pytest.raises(ZeroDivisionError):
         cache.cached("step", raises, key=KEY, code=CODE)
     assert remember("new") == "new"
+
+
+def test_code_behind_a_module_is_all_that_it_imports_and_nothing_else() -> None:
+    """So another model's code may change, and its results stay."""
+    popular = cache.behind("reclib.models.baselines")
+    assert {"models/baselines.py", "models/base.py", "data/prepare.py", "errors.py"} <= {*popular}
+    assert not {"models/content.py", "models/__init__.py", "evaluation/metrics.py"} & {*popular}
+    content = cache.behind("reclib.models.content")
+    assert {"models/linear.py", "data/features.py"} <= {*content}
+    assert cache.behind("reclib.models.baselines", "reclib.models.content") == tuple(
+        sorted({*popular, *content})
+    )
+
+
+def test_code_behind_a_module_exists_and_others_have_none() -> None:
+    found = cache.behind("reclib.evaluation.tuning", "json")
+    assert all((cache.PACKAGE / name).is_file() for name in found)
+    assert "evaluation/tuning.py" in found and "cache.py" in found
+    assert cache.behind("json", "numpy") == ()

@@ -79,15 +79,47 @@ def leave_one_out(prepared: Prepared) -> Split:
 
     def fold(name: str, age: int) -> Fold:
         held_out = prepared.new & (prepared.age == age)
-        made = _fold(name, prepared, prepared.age > age, held_out, protocol="full-loo")
-        if prepared.time is None:
-            return made
-        until = np.zeros(prepared.n_users, np.int64)
-        until[prepared.user[held_out]] = prepared.time[held_out]
-        written = made.train.reviews
-        return _with_reviews(made, written["time"] <= until[written["user"].astype(int)])
+        return _until_then(name, prepared, prepared.age > age, held_out)
 
     return Split(fold("validation", 1), fold("test", 0))
+
+
+def last_out(prepared: Prepared) -> Fold:
+    """Hold out the last new product of every user who has another one.
+
+    For models that learn from the scores of others (Eq. 8): what these have learned by heart
+    teaches nothing, so they are fitted on `train` and scored on what they have not seen. All
+    of `prepared` is training data of the model; nothing here is a validation or a test.
+
+    Parameters
+    ----------
+    prepared
+        Users with a single product keep it, and are not asked.
+
+    Returns
+    -------
+    Fold
+        Named ``"inner"``.
+
+    Raises
+    ------
+    ReclibError
+        If nobody has two different products.
+    """
+    counts = np.bincount(prepared.user[prepared.new], minlength=prepared.n_users)
+    last = (prepared.age == 0) & (counts > 1)[prepared.user]
+    return _until_then("inner", prepared, ~last, prepared.new & last)
+
+
+def _until_then(name: str, prepared: Prepared, train: Mask, held_out: Mask) -> Fold:
+    """Ask for one product of each user; what they wrote after it leaves with it."""
+    made = _fold(name, prepared, train, held_out, protocol="full-loo")
+    if prepared.time is None:
+        return made
+    until = np.full(prepared.n_users, np.iinfo(np.int64).max)
+    until[prepared.user[held_out]] = prepared.time[held_out]
+    written = made.train.reviews
+    return _with_reviews(made, written["time"] <= until[written["user"].astype(int)])
 
 
 def global_time(prepared: Prepared, *, validation: float = 0.1, test: float = 0.1) -> Split:

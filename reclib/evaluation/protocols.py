@@ -18,7 +18,6 @@ from reclib.errors import ReclibError, unknown
 from reclib.models import Fusion, Scorer, mask_seen, top_k
 from reclib.models.base import Indices, Scores
 
-CODE = ("data", "models", "evaluation")
 WEIGHTINGS = ("uniform", "popularity")
 
 
@@ -157,7 +156,7 @@ def evaluate(
         name: cache.entry(
             "evaluate",
             key=(type(scorer).__name__, scorer.config(), fold.train.fingerprint, k, drawn, seed),
-            code=CODE,
+            code=code_behind(scorer),
         )
         for name, scorer in scorers.items()
         for seed in [rng if scorer.stochastic else None]
@@ -170,6 +169,16 @@ def evaluate(
             cache.write(places[name], outcome)
             found[name] = outcome
     return {name: outcome for name, outcome in found.items() if outcome is not None}
+
+
+def code_behind(*scorers: Scorer) -> tuple[str, ...]:
+    """Name the files that an evaluation of scorers may depend on, for `reclib.cache`."""
+    modules, left = {__name__}, list(scorers)
+    while left:
+        scorer = left.pop()
+        modules.add(type(scorer).__module__)
+        left += getattr(scorer, "parts", {}).values()
+    return cache.behind(*modules)
 
 
 def _evaluate(

@@ -17,9 +17,10 @@ from tqdm.auto import tqdm
 from reclib import cache
 from reclib.data import Fold
 from reclib.errors import ReclibError
-from reclib.evaluation.protocols import CODE
-from reclib.models import Fusion, Scorer, blended, simplex, top_k, weighted_sum
+from reclib.evaluation.protocols import code_behind
+from reclib.models import Fusion, Scorer, blended, simplex, weighted_sum
 from reclib.models.base import Indices, Scores
+from reclib.models.candidates import candidates
 
 DEPTH = 100  # best products of each part that enter the pool
 FACTORS = (3.0, 1.7, 1.25, 1.1)  # by which a search changes a weight, coarse to fine
@@ -95,7 +96,7 @@ def choose_weights(
             len(parts), n_trials, by_history, k,
         ),
         key=(configs, fold.train.fingerprint, relevant, asked),
-        code=CODE,
+        code=sorted({*code_behind(*parts.values()), *cache.behind(__name__)}),
     )  # fmt: skip
     columns = [*parts]
     if by_history:
@@ -244,25 +245,12 @@ def pools(
     progress: bool,
 ) -> Iterator[Pool]:
     """Score every part and keep the pools of the users who are asked, batch by batch."""
-    train = fold.train
-    fusion = Fusion(parts, dict.fromkeys(parts, 1.0), normalise=normalise).fit(train, rng=rng)
+    fusion = Fusion(parts, dict.fromkeys(parts, 1.0), normalise=normalise)
+    fusion.fit(fold.train, rng=rng)
     asked = np.flatnonzero(np.diff(fold.relevant.indptr))
     batches = range(0, len(asked), batch_size)
     for start in tqdm(batches, desc=f"pool ({fold.name})") if progress else batches:
         users = asked[start : start + batch_size]
-        seen = train.matrix[users].toarray() > 0
-        scaled = fusion.normalised([part.score(users) for part in parts.values()], seen)
-        relevant = fold.relevant[users].toarray()
-        wanted = relevant.copy()
-        for scores in scaled:
-            scores[seen] = np.nan
-            best, _ = top_k(scores, DEPTH)
-            row, place = np.nonzero(best >= 0)
-            wanted[row, best[row, place]] = True
-        # the wanted columns of each row first, in their order
-        width = wanted.sum(axis=1).max()
-        item = np.argsort(~wanted, axis=1, kind="stable")[:, :width]
-        row = np.arange(len(users))[:, None]
-        found = np.stack([scores[row, item] for scores in scaled])
-        found[:, ~wanted[row, item]] = -np.inf
-        yield Pool(found, relevant[row, item], np.diff(train.matrix[users].indptr))
+        relevant = fold.relevant[users]
+        found = candidates(fusion, users, depth=DEPTH, also=relevant)
+        yield Pool(found.scores, found.of(relevant), found.products)

@@ -8,8 +8,10 @@ from reclib.models.content import Content
 from reclib.models.encoder import DEFAULT_ENCODER, encode
 from reclib.models.factors import ALS, BPR
 from reclib.models.fusion import Fusion, blended, normalised, simplex, weighted_sum
+from reclib.models.hybrid import Hybrid
 from reclib.models.language import Language
 from reclib.models.neighbours import ItemKNN
+from reclib.models.reranking import dpp, mmr
 from reclib.models.sasrec import SASRec
 from reclib.models.sequential import PCTM, Markov, SeqRules, Transitions
 
@@ -22,6 +24,7 @@ __all__ = [
     "Collaborative",
     "Content",
     "Fusion",
+    "Hybrid",
     "ItemKNN",
     "Language",
     "Markov",
@@ -32,8 +35,10 @@ __all__ = [
     "SeqRules",
     "Transitions",
     "blended",
+    "dpp",
     "encode",
     "mask_seen",
+    "mmr",
     "normalised",
     "simplex",
     "top_k",

@@ -48,6 +48,8 @@ class Language(Scorer):
         Of the products' texts, as encoded.
     item_vectors
         The y_i, float32, shape (n_items, n_dimensions); 0 for a product without a text.
+    user_vectors
+        The x_u, float32, shape (n_users, n_dimensions); NaN for a user without a profile.
 
     Raises
     ------
@@ -58,6 +60,7 @@ class Language(Scorer):
     name: ClassVar[str] = "language"
     embeddings: Embeddings
     item_vectors: Scores
+    user_vectors: Scores
 
     def __init__(
         self,
@@ -107,7 +110,7 @@ class Language(Scorer):
             told = np.array([text != "" for text in texts])
             vectors = self._encode("encode users", texts).vectors
             profiles = np.where(told[:, None], np.dot(vectors - centre, turn), 0)
-        self._profiles = _unit_rows(profiles)  # (n_users, n_dimensions)
+        self.user_vectors = _unit_rows(profiles)
 
     @property
     def costs(self) -> dict[str, float]:
@@ -134,7 +137,7 @@ class Language(Scorer):
         return centre, turn.astype(np.float32)
 
     def _score(self, users: Indices, items: Indices | slice) -> Scores:
-        scores: Scores = self._profiles[users] @ self.item_vectors[items].T
+        scores: Scores = self.user_vectors[users] @ self.item_vectors[items].T
         scores[:, ~self._told[items]] = np.nan
         return scores
 

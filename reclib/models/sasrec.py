@@ -3,7 +3,6 @@
 import math
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from typing import Any, ClassVar, cast
 
 import numpy as np
@@ -18,11 +17,13 @@ from reclib.data import Prepared
 from reclib.errors import ReclibError, unknown
 from reclib.models.base import Indices, Scorer, Scores
 from reclib.models.encoder import choose_device
+from reclib.models.objectives import sampled_softmax
+from reclib.models.training import seeded
 
 Tensors = tuple[Tensor, ...] | list[Tensor]
 
 LOSSES = ("softmax", "sampled")
-CODE = ("models/sasrec.py",)
+CODE = ("models/sasrec.py", "models/objectives.py")
 SPREAD = 0.02  # standard deviation of embeddings at the start
 AVERAGE = 0.003  # share of the newest step in the averaged weights
 POOL = 16  # batches that are sorted by length together
@@ -164,7 +165,7 @@ class SASRec(Scorer):
         self._log_chance = torch.log(self._urn.bincount() / len(self._urn)).to(device)
         key = (self.config(), prepared.fingerprint, rng, device)
         place = cache.entry("sasrec", key=key, code=CODE)
-        with _seeded(rng, 0):
+        with seeded(rng, 0):
             training = _Training(_Network(self, prepared.n_items).to(device), self.weight_decay)
         self._network = training.averaged
         self.losses, self._trained = (), 0.0
@@ -176,7 +177,7 @@ class SASRec(Scorer):
         self.prepared, self._rng = prepared, None
         for epoch in self._remaining():
             started = time.perf_counter()
-            with _seeded(rng, epoch):
+            with seeded(rng, epoch):
                 loss = self._epoch(first, length, training, epoch)
             self.losses += (loss,)
             self._trained += time.perf_counter() - started
@@ -244,13 +245,13 @@ class SASRec(Scorer):
         sizes = [inputs.numel(), len(targets), len(drawn)]
         parts = torch.split(functional.embedding(ids, weight), sizes)
         states = network(parts[0].view(*inputs.shape, -1))[real]
-        own = (states * parts[1]).sum(1, keepdim=True)
-        # logQ: a drawn product stands for 1 / (negatives · chance) products
-        logq = self._log_chance[drawn] + math.log(self.negatives)
-        others = states @ parts[2].T - logq  # (n_real, negatives)
-        others = others.masked_fill(drawn == targets[:, None], -torch.inf)
-        logits = torch.cat([own, others], dim=1)
-        return functional.cross_entropy(logits, torch.zeros_like(targets))
+        return sampled_softmax(
+            states,
+            parts[1],
+            negatives=parts[2],
+            log_chance=self._log_chance[drawn],
+            hits=drawn == targets[:, None],
+        )
 
     def _score(self, users: Indices, items: Indices | slice) -> Scores:
         network, weight = self._network, self._network.products
@@ -361,15 +362,6 @@ def _recent_mean(mean: Tensors, new: Tensors, count: Tensor | int) -> None:
     share = max(AVERAGE, 10 / (int(count) + 10))
     for parameter, value in zip(mean, new, strict=True):
         parameter.lerp_(value, share)
-
-
-@contextmanager
-def _seeded(*seed: int) -> Iterator[None]:
-    """Seed torch for a while; its state outside stays as it was."""
-    devices = [torch.cuda.current_device()] if torch.cuda.is_available() else []
-    with torch.random.fork_rng(devices):
-        torch.manual_seed(int(np.random.default_rng(seed).integers(2**63)))
-        yield
 
 
 def _histories(prepared: Prepared) -> tuple[Tensor, Tensor]:

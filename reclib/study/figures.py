@@ -11,7 +11,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.dates import date2num
 from matplotlib.figure import Figure
-from matplotlib.ticker import LogFormatter, NullFormatter, ScalarFormatter
+from matplotlib.ticker import LogFormatter, MaxNLocator, NullFormatter, ScalarFormatter
 from numpy.typing import NDArray
 from sklearn.metrics import precision_recall_curve
 
@@ -34,6 +34,9 @@ COLOURS: Mapping[str, str] = {
     "traditional:all": "#e69f00",
     "llm-fusion": "#d55e00",
     "llm-fusion:all": "#d55e00",
+    **dict.fromkeys(("hybrid", "hybrid:no-llm", "hybrid:no-trad"), "#882255"),
+    "mmr": "#0072b2",
+    "dpp": "#009e73",
     "always-yes": "#b0b7c3",
 }
 
@@ -412,4 +415,79 @@ def history_plot(weights: pd.DataFrame) -> Axes:
     ax.set_ylim(0, 1)
     ax.set_xlabel("different products in the history")
     ax.set_ylabel("weight")
+    return ax
+
+
+def training_plot(histories: Mapping[str, Any]) -> Figure:
+    """Draw what happened in training, epoch by epoch.
+
+    Parameters
+    ----------
+    histories
+        `reclib.models.training.History` by name of the model.
+
+    Returns
+    -------
+    Figure
+        Left the mean loss of the examples learned from, right that of those held out; a dot
+        is the epoch whose weights were kept.
+    """
+    figure, (left, right) = plt.subplots(1, 2, figsize=(COLUMN, 2.8), sharex=True)
+    styles = ("-", "--", ":")
+    for place, (name, history) in enumerate(histories.items()):
+        epochs = np.arange(1, len(history.losses) + 1)
+        look = {"color": COLOURS.get(name, GREY), "linestyle": styles[place % 3], "label": name}
+        left.plot(epochs, history.losses, **look)
+        held_out = -np.array(history.validation)
+        right.plot(epochs, held_out, **look)
+        best = history.best_epoch
+        right.plot(best, held_out[best - 1], "o", color=look["color"], markersize=5)
+    for ax, title in ((left, "learned from"), (right, "held out")):
+        ax.set_title(title, fontsize=10)
+        ax.set_xlabel("epoch")
+        ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+    left.set_ylabel("mean loss")
+    right.legend(fontsize=8)
+    return figure
+
+
+def pareto_plot(metrics: pd.DataFrame, *, across: str, up: str) -> Axes:
+    """Draw what one metric costs in another, one line a method.
+
+    Parameters
+    ----------
+    metrics
+        Rows of ``metrics.csv``; models are named method:setting, and a line joins the
+        settings of a method in the order of the rows.
+    across, up
+        The two metrics.
+
+    Returns
+    -------
+    Axes
+        Each setting a dot with its 95 % interval upwards, named beside it.
+    """
+    wide = metrics.pivot(index="model", columns="metric", values=["value", "low", "high"])
+    wide = wide.loc[list(dict.fromkeys(metrics["model"]))]
+    _, ax = plt.subplots(figsize=(COLUMN, 4))
+    method = wide.index.str.split(":").str[0]
+    for name in dict.fromkeys(method):
+        part = wide[method == name]
+        x, y = part["value", across], part["value", up]
+        beyond = np.abs(part[[("low", up), ("high", up)]].to_numpy().T - y.to_numpy())
+        colour = COLOURS.get(name, GREY)
+        ax.errorbar(x, y, yerr=beyond, color=colour, marker="o", markersize=4, label=name)
+        for model, place in zip(part.index, zip(x, y, strict=True), strict=True):
+            ax.annotate(
+                str(model).partition(":")[2],
+                place,
+                xytext=(4, 4),
+                textcoords="offset points",
+                fontsize=8,
+                color=colour,
+            )
+    ax.set_ylim(bottom=0)
+    ax.set_xlabel(across)
+    ax.set_ylabel(f"{up}; line: 95 % interval")
+    ax.legend()
     return ax

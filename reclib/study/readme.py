@@ -14,52 +14,51 @@ BEGIN, END = (
     "<!-- recorded runs: begin, written by `make reference` -->",
     "<!-- recorded runs: end -->",
 )
-SHOWN = ("traditional", "llm-fusion", "llm-fusion-vs-traditional")
+LISTS = ("full-loo", "full-time")  # protocols that rank the whole catalogue
+# without and with the language model: Table II, and the same question to the strongest models
+PAIRS = {
+    "Table II": ("traditional", "llm-fusion"),
+    "all models": ("traditional:all", "llm-fusion:all"),
+}
 SAID = {"better than": "helps", "worse than": "harms"}
-COLUMNS = (
-    "data",
-    "users",
-    "`traditional`",
-    "`llm-fusion`",
-    "paired difference",
-    "the LLM",
-    "notebooks",
-    "memory to rank",
-)
+COLUMNS = ("data", "users", "mixture of", "without", "with", "paired difference", "the LLM", "took")
 
 
 def recorded_runs() -> str:
-    """Set one row for each run of ``results/reference``, as a Markdown table.
+    """Set two rows for each run of ``results/reference``, as a Markdown table.
 
     Returns
     -------
     str
-        ``ndcg@10`` of both models of Table II under ``full-loo`` with 95 % intervals, their
-        paired difference, what it says, and what the run took. A set whose recorded run
-        lacks one of the models has no row.
+        ``ndcg@10`` over the whole catalogue, with 95 % intervals, of the `PAIRS` of mixtures;
+        their paired difference, what it says, and what the run took. Of a set whose recorded
+        run lacks one of two models there is no such row.
     """
     lines = ["| " + " | ".join(COLUMNS) + " |", "|:--" + "|--:" * (len(COLUMNS) - 1) + "|"]
     for folder in sorted(file.parent for file in paths.REFERENCE.glob(f"*/{METRICS_FILE}")):
         metrics, costs = read_results(folder)
         made = read_provenance(folder)
-        usual = metrics[metrics["variant"] == "raw"].set_index(["metric", "model"])
+        usual = metrics[(metrics["variant"] == "raw") & metrics["protocol"].isin(LISTS)]
+        usual = usual.set_index(["metric", "model"])
         found = usual.loc["ndcg@10", ["value", "low", "high", "users"]]
-        if not set(SHOWN) <= set(found.index):
-            continue
-        traditional, fusion, (value, low, high, users) = found.loc[list(SHOWN)].to_numpy(float)
-        p = float(usual["value"].get(("p_ndcg@10", SHOWN[-1]), np.nan))
-        seconds = sum(notebook["seconds"] for notebook in made["notebooks"].values())
-        row = (
-            f"{made['data']}, {made['size']}",
-            f"{users:,.0f}",
-            "{:.4f} [{:.4f}, {:.4f}]".format(*traditional[:3]),
-            "{:.4f} [{:.4f}, {:.4f}]".format(*fusion[:3]),
-            f"{value:+.4f} [{low:+.4f}, {high:+.4f}]",
-            SAID.get(verdict(value, low, high, p), "no difference found"),
-            f"{seconds / 60:.1f} min",
-            f"{costs['peak_mb'].max() / 1024:.1f} GB",
-        )
-        lines.append("| " + " | ".join(row) + " |")
+        for what, (without, llm) in PAIRS.items():
+            shown = [without, llm, f"{llm}-vs-{without}"]
+            if not set(shown) <= set(found.index):
+                continue
+            one, other, (value, low, high, users) = found.loc[shown].to_numpy(float)
+            seconds = sum(notebook["seconds"] for notebook in made["notebooks"].values())
+            p = float(usual["value"].get(("p_ndcg@10", shown[-1]), np.nan))
+            row = (
+                f"{made['data']}, {made['size']}",
+                f"{users:,.0f}",
+                what,
+                "{:.4f} [{:.4f}, {:.4f}]".format(*one[:3]),
+                "{:.4f} [{:.4f}, {:.4f}]".format(*other[:3]),
+                f"{value:+.4f} [{low:+.4f}, {high:+.4f}]",
+                SAID.get(verdict(value, low, high, p), "no difference found"),
+                f"{seconds / 60:.1f} min, {costs['peak_mb'].max() / 1024:.1f} GB",
+            )
+            lines.append("| " + " | ".join(row) + " |")
     return "\n".join(lines)
 
 

@@ -19,7 +19,7 @@ import pandera.polars as pa
 
 from reclib import cache, paths
 from reclib.data.schema import validated
-from reclib.errors import ReclibError
+from reclib.errors import ReclibError, unknown
 from reclib.study.parameters import data_name
 
 # one order everywhere: in files, tables and figures
@@ -47,6 +47,9 @@ MODELS = (
     "llm-fusion",
     "traditional:all",
     "llm-fusion:all",
+    "hybrid",
+    "hybrid:no-llm",
+    "hybrid:no-trad",
     "always-yes",
 )
 PROTOCOLS = (
@@ -63,8 +66,11 @@ ORDER: Mapping[str, Sequence[str]] = {
     "metric": MEASURES,
 }
 METRICS_FILE, COSTS_FILE, PROVENANCE_FILE = "metrics.csv", "costs.csv", "provenance.json"
-COLD_FILE, TRIALS_FILE = "cold.csv", "trials.csv"
-RECORDED = (METRICS_FILE, COSTS_FILE, COLD_FILE, TRIALS_FILE, PROVENANCE_FILE, "headline.svg")
+TRIALS_FILE = "trials.csv"
+# what notebooks of one question measure, in the columns of metrics.csv
+COLD_FILE, NETWORK_FILE, DIVERSITY_FILE = "cold.csv", "network.csv", "diversity.csv"
+MEASURED = (COLD_FILE, NETWORK_FILE, DIVERSITY_FILE)
+RECORDED = (METRICS_FILE, COSTS_FILE, TRIALS_FILE, *MEASURED, PROVENANCE_FILE, "headline.svg")
 KEY = ["data", "protocol", "variant", "model", "metric"]
 
 _ANY: dict[str, Any] = {
@@ -140,10 +146,11 @@ def write_results(metrics: pd.DataFrame, costs: pd.DataFrame, folder: Path) -> N
     _write_table(_sorted(costs, ["model"]), folder / COSTS_FILE)
 
 
-def write_cold(metrics: pd.DataFrame, folder: Path) -> None:
-    """Check and write ``cold.csv``, whose columns are those of ``metrics.csv``."""
-    metrics = _checked(metrics, MetricRows, COLD_FILE)
-    _write_table(_sorted(metrics, KEY), folder / COLD_FILE)
+def write_measured(metrics: pd.DataFrame, folder: Path, name: str) -> None:
+    """Check and write one of `MEASURED`, whose columns are those of ``metrics.csv``."""
+    if name not in MEASURED:
+        raise unknown("result file", name, MEASURED)
+    _write_table(_sorted(_checked(metrics, MetricRows, name), KEY), folder / name)
 
 
 def write_trials(trials: pd.DataFrame, folder: Path) -> None:
@@ -258,7 +265,7 @@ def verify(
                 )
     tables = [
         compare(_read_table(run / name, MetricRows), _read_table(reference / name, MetricRows))
-        for name in (METRICS_FILE, COLD_FILE)
+        for name in (METRICS_FILE, *MEASURED)
         if name == METRICS_FILE or (reference / name).is_file()
     ]
     return pd.concat(tables, ignore_index=True)

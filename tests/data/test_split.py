@@ -17,6 +17,7 @@ from reclib.data import (
     cold_users,
     describe_split,
     global_time,
+    last_out,
     leave_one_out,
     random_split,
     split_by,
@@ -197,6 +198,44 @@ def test_a_user_with_two_products_is_refused_by_name(
 
 
 # --- global time
+
+
+def test_the_last_new_product_is_held_out_of_those_who_have_another(make_prepared: Make) -> None:
+    """And all that they did from then on leaves with it."""
+    ready = make_prepared({"anna": "ABCAC", "bert": "AA", "carl": "BD"})
+    fold = last_out(ready)
+    known = ready.user_ids.get_indexer(["anna", "bert", "carl"])
+    asked = {
+        (int(known[0]), int(ready.item_ids.get_loc("C"))),
+        (int(known[2]), int(ready.item_ids.get_loc("D"))),
+    }
+    assert pairs(fold.relevant) == asked
+    left = [len(fold.train.user[fold.train.user == user]) for user in known]
+    assert left == [2, 2, 1]  # A and B; both of A; B
+
+
+def test_the_inner_fold_of_a_validation_is_the_product_before(tiny: Prepared) -> None:
+    """So a model that learns from it sees neither the validation nor the test."""
+    split = leave_one_out(tiny)
+    inner = last_out(split.validation.train)
+    seen = pairs(inner.relevant) | pairs(inner.train.matrix)
+    assert seen == pairs(split.validation.train.matrix)
+    assert not seen & (pairs(split.validation.relevant) | pairs(split.test.relevant))
+    assert pairs(last_out(tiny).relevant) == pairs(split.test.relevant)
+
+
+def test_what_users_write_after_the_inner_question_is_left_out(make_prepared: Make) -> None:
+    """Those who are not asked keep what they wrote."""
+    ready = built(make_prepared, ["ABC", "AA"])
+    end = int(ready.time.max()) + 1
+    ready = with_reviews(ready, user=["u0", "u0", "u1"], item=["A", "B", "A"], time=[0, end, end])
+    left = last_out(ready).train.reviews
+    assert list(zip(left["user"], left["time"], strict=True)) == [(0, 0), (1, end)]
+
+
+def test_nobody_with_two_products_leaves_nothing_to_ask(make_prepared: Make) -> None:
+    with pytest.raises(ReclibError, match="inner fold of full-loo asks for nothing"):
+        last_out(make_prepared({"anna": "AA", "bert": "B"}))
 
 
 def test_one_moment_cuts_all_users(make_prepared: Make) -> None:

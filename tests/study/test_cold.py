@@ -182,7 +182,7 @@ def test_every_protocol_and_variant_has_every_model(measured: pd.DataFrame) -> N
 def test_cold_rows_pass_the_checks_of_the_result_files(
     measured: pd.DataFrame, tmp_path: Path
 ) -> None:
-    results.write_cold(measured, tmp_path)
+    results.write_measured(measured, tmp_path, results.COLD_FILE)
     assert len(pd.read_csv(tmp_path / "cold.csv")) == len(measured)
 
 

@@ -99,9 +99,11 @@ def trials_of_tuning() -> pd.DataFrame:
 
 
 def test_cold_rows_are_written_in_one_order_and_ten_digits(tmp_path: Path) -> None:
-    results.write_cold(cold_metrics(), tmp_path)
+    results.write_measured(cold_metrics(), tmp_path, results.COLD_FILE)
     first = (tmp_path / "cold.csv").read_bytes()
-    results.write_cold(cold_metrics().sample(frac=1, random_state=3), tmp_path)
+    results.write_measured(
+        cold_metrics().sample(frac=1, random_state=3), tmp_path, results.COLD_FILE
+    )
     assert (tmp_path / "cold.csv").read_bytes() == first
     lines = first.decode().splitlines()
     assert [line.rsplit(",", 6)[0] for line in lines[1:]] == [
@@ -153,11 +155,13 @@ def test_wrong_trials_are_refused_with_their_column(
 
 def test_wrong_cold_rows_are_refused_with_file_and_column(tmp_path: Path) -> None:
     with pytest.raises(ReclibError, match=r"cold\.csv: column 'protocol' .*found 'cold'"):
-        results.write_cold(cold_metrics().assign(protocol="cold"), tmp_path)
+        results.write_measured(cold_metrics().assign(protocol="cold"), tmp_path, results.COLD_FILE)
     with pytest.raises(ReclibError, match=r"cold\.csv: missing column 'users'"):
-        results.write_cold(cold_metrics().drop(columns="users"), tmp_path)
+        results.write_measured(cold_metrics().drop(columns="users"), tmp_path, results.COLD_FILE)
     with pytest.raises(ReclibError, match=r"cold\.csv: two rows for simulated · cold-users"):
-        results.write_cold(cold_metrics().assign(protocol="cold-users", variant="raw"), tmp_path)
+        results.write_measured(
+            cold_metrics().assign(protocol="cold-users", variant="raw"), tmp_path, results.COLD_FILE
+        )
     assert not list(tmp_path.iterdir())
 
 
@@ -279,7 +283,7 @@ def mark(folder: Path, **values: object) -> None:
 def test_a_recorded_run_verifies(finished: Path, capsys: pytest.CaptureFixture[str]) -> None:
     target = results.record("simulated", "smoke")
     assert target == paths.REFERENCE / "simulated"
-    optional = {"cold.csv", "trials.csv"}  # a run of some of the notebooks has none
+    optional = {*results.MEASURED, "trials.csv"}  # a run of some of the notebooks has none
     assert {file.name for file in target.iterdir()} == set(results.RECORDED) - optional
     assert (target / "metrics.csv").read_bytes() == (finished / "metrics.csv").read_bytes()
     assert cli.main(["verify", "--no-run"]) == 0
@@ -289,17 +293,24 @@ def test_a_recorded_run_verifies(finished: Path, capsys: pytest.CaptureFixture[s
     assert "out of band" in printed and "0.06" in printed
 
 
-def test_cold_rows_and_trials_are_recorded_and_leave_with_their_run(finished: Path) -> None:
+def test_what_notebooks_measure_beside_is_recorded_and_leaves_with_its_run(finished: Path) -> None:
     """Those of an older run must not stand beside the numbers of a newer one."""
-    results.write_cold(cold_metrics(), finished)
+    for name in results.MEASURED:
+        results.write_measured(cold_metrics(), finished, name)
     results.write_trials(trials_of_tuning(), finished)
     target = results.record("simulated", "smoke")
     assert {file.name for file in target.iterdir()} == set(results.RECORDED)
-    for name in ("cold.csv", "trials.csv"):
+    more = (*results.MEASURED, "trials.csv")
+    for name in more:
         assert (target / name).read_bytes() == (finished / name).read_bytes()
         (finished / name).unlink()
     results.record("simulated", "smoke")
-    assert not (target / "cold.csv").exists() and not (target / "trials.csv").exists()
+    assert not any((target / name).exists() for name in more)
+
+
+def test_a_file_that_no_notebook_measures_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ReclibError, match=r"unknown result file 'warm.csv'.*cold\.csv"):
+        results.write_measured(cold_metrics(), tmp_path, "warm.csv")
 
 
 def test_only_committed_unchanged_results_are_recorded(

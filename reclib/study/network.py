@@ -1,0 +1,113 @@
+"""The network of Eq. 8 without one part or the other, and what diversity costs (Eq. 9)."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from reclib.data import Fold, extract_features
+from reclib.errors import ReclibError
+from reclib.evaluation import Outcome
+from reclib.models import Hybrid, Scorer, dpp, mmr, normalised
+from reclib.models.base import Indices
+from reclib.study.experiment import LLM_PARTS
+
+RERANKERS: Mapping[str, Callable[..., Indices]] = {"mmr": mmr, "dpp": dpp}
+
+
+def hybrids(parts: Mapping[str, Scorer], **options: Any) -> dict[str, Hybrid]:
+    """Make the network of Eq. 8, and what is left of it without one of its halves.
+
+    Parameters
+    ----------
+    parts
+        Those of the fusion of everything, `LLM_PARTS` among them.
+    **options
+        As in `reclib.models.Hybrid`.
+
+    Returns
+    -------
+    dict
+        ``hybrid``; ``hybrid:no-llm``, which never sees the language model, neither in h_LLM
+        nor among the candidates; ``hybrid:no-trad``, which sees nothing else, though the
+        candidates stay. Not fitted.
+    """
+    llm = [name for name in parts if name in LLM_PARTS]
+    others = {name: part for name, part in parts.items() if name not in LLM_PARTS}
+    settings: dict[str, tuple[Mapping[str, Scorer], dict[str, Any]]] = {
+        "hybrid": (parts, {"llm": llm}),
+        "hybrid:no-llm": (others, {"llm": ()}),
+        "hybrid:no-trad": (parts, {"llm": llm, "trad": False}),
+    }
+    return {
+        name: Hybrid(some, name=name, **options, **more) for name, (some, more) in settings.items()
+    }
+
+
+def reranked(
+    scorer: Scorer,
+    fold: Fold,
+    *,
+    trade_offs: Sequence[float],
+    depth: int = 50,
+    k: int = 10,
+    rng: int = 0,
+) -> dict[str, list[Outcome]]:
+    """Choose more diverse lists from a scorer's best products, as a practitioner would.
+
+    Parameters
+    ----------
+    scorer
+        Fitted on the fold's `train` if it is not.
+    fold
+        Its users are asked.
+    trade_offs
+        Of `reclib.models.reranking`: 1 is the scorer's own order.
+    depth
+        Best products that a list is chosen from.
+    k
+        Length of a list.
+    rng
+        Seed of the fit.
+
+    Returns
+    -------
+    dict
+        ``mmr:0.9``, ``dpp:0.9``, … → one outcome, for `reclib.study.experiment.measure_lists`.
+
+    Notes
+    -----
+    Scores are scaled per user to 0 … 1. Products are alike by their features y_i of Eq. 3,
+    not by the brands and categories that measure diversity.
+    """
+    scorer.ensure_fitted(fold.train, rng=rng)
+    users = np.flatnonzero(np.diff(fold.relevant.indptr))
+    items, scores = scorer.rank(users, depth)
+    vectors = extract_features(fold.train).items
+    scaled = normalised(scores, np.zeros(scores.shape, bool))
+    found = {}
+    for name, choose in RERANKERS.items():
+        for trade_off in trade_offs:
+            places = choose(scaled, items, vectors=vectors, k=k, trade_off=trade_off)
+            top = np.full((fold.train.n_users, k), -1, np.int64)
+            lists = np.take_along_axis(items, np.maximum(places, 0), axis=1)
+            top[users] = np.where(places < 0, -1, lists)
+            found[f"{name}:{trade_off:g}"] = [Outcome(top, None, {}, np.nan)]
+    return found
+
+
+def numbers(text: str) -> list[float]:
+    """Read the numbers of a notebook's parameter, such as ``"0, 1, 10"``.
+
+    Raises
+    ------
+    ReclibError
+        If a part is no number, or there is none.
+    """
+    try:
+        found = [float(part) for part in text.split(",")]
+    except ValueError:
+        raise ReclibError(
+            f"{text!r} is no list of numbers; write numbers with commas between them"
+        ) from None
+    return found
