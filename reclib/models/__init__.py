@@ -8,7 +8,6 @@ from reclib.models.content import Content
 from reclib.models.encoder import DEFAULT_ENCODER, encode
 from reclib.models.factors import ALS, BPR
 from reclib.models.fusion import Fusion, blended, normalised, simplex, weighted_sum
-from reclib.models.hybrid import Hybrid
 from reclib.models.language import Language
 from reclib.models.neighbours import ItemKNN
 from reclib.models.reranking import dpp, mmr
@@ -24,7 +23,6 @@ __all__ = [
     "Collaborative",
     "Content",
     "Fusion",
-    "Hybrid",
     "ItemKNN",
     "Language",
     "Markov",

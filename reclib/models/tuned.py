@@ -41,8 +41,8 @@ class TunedLanguage(Language):
     Two towers over the texts alone. A product's is y_i = unit(v_i + A v_i), with v_i the
     whitened embedding of its text; a user's is x_u = unit(m_u + B m_u), with m_u the
     recency-weighted mean of the user's y_i. The score is their cosine. A and B start at 0,
-    where the model is `Language`, and weight decay draws them back there. With them, or them
-    alone, the encoder itself can be tuned.
+    where the model is `Language`, and weight decay draws them back there. The encoder itself
+    can be tuned with them.
 
     Every product that a user met, but the first, is predicted from those before it, by a
     softmax over the catalogue without these. What is predicted in a batch, and products drawn
@@ -84,9 +84,10 @@ class TunedLanguage(Language):
 
     Notes
     -----
-    Where the encoder is tuned, a batch reads some (3 · batch_size + negatives) texts, all of
-    whose states are kept for the gradient: choose both ten times smaller, or a large GPU.
-    After each epoch the state goes to the cache, as with `reclib.models.SASRec`.
+    Where the encoder is tuned, a batch reads each of its distinct texts, some 3,000 with the
+    defaults, and keeps all states for the gradient: on a CPU choose `batch_size` and
+    `negatives` far smaller. After each epoch the state goes to the cache, as with
+    `reclib.models.SASRec`.
 
     Raises
     ------
@@ -113,8 +114,8 @@ class TunedLanguage(Language):
         layers: int = 2,
         lora_rank: int = 8,
         temperature: float = 0.1,
-        dropout: float = 0.2,
-        epochs: int = 4,
+        dropout: float = 0.0,
+        epochs: int = 3,
         learning_rate: float = 1e-3,
         encoder_rate: float = 5e-5,
         weight_decay: float = 0.1,

@@ -8,8 +8,9 @@ import numpy as np
 from reclib.data import Fold, extract_features
 from reclib.errors import ReclibError
 from reclib.evaluation import Outcome
-from reclib.models import Hybrid, Scorer, dpp, mmr, normalised
+from reclib.models import Scorer, dpp, mmr, normalised
 from reclib.models.base import Indices
+from reclib.models.hybrid import Hybrid
 from reclib.study.experiment import LLM_PARTS
 
 RERANKERS: Mapping[str, Callable[..., Indices]] = {"mmr": mmr, "dpp": dpp}
@@ -23,7 +24,7 @@ def hybrids(parts: Mapping[str, Scorer], **options: Any) -> dict[str, Hybrid]:
     parts
         Those of the fusion of everything, `LLM_PARTS` among them.
     **options
-        As in `reclib.models.Hybrid`.
+        As in `reclib.models.hybrid.Hybrid`.
 
     Returns
     -------

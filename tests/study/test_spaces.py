@@ -7,7 +7,7 @@ from optuna.distributions import CategoricalDistribution
 
 from reclib import models
 from reclib.evaluation import Space
-from reclib.models import Fusion, Hybrid, Scorer
+from reclib.models import Fusion, Scorer
 from reclib.study.spaces import single_scorers, spaces
 
 NAMES = [
@@ -23,7 +23,7 @@ def test_every_scorer_of_the_library_has_a_name_in_results() -> None:
         for name in models.__all__
         if isinstance(kind := getattr(models, name), type) and issubclass(kind, Scorer)
     }
-    assert {space.scorer for space in spaces().values()} == offered - {Scorer, Fusion, Hybrid}
+    assert {space.scorer for space in spaces().values()} == offered - {Scorer, Fusion}
     assert list(spaces()) == list(single_scorers()) == NAMES
 
 
