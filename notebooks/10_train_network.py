@@ -142,7 +142,13 @@ models = {
     "llm-fusion:all": fused["llm-fusion:all"],
     **networks,
 }
-outcomes = evaluate_seeds(models, split.test, k=k, n_seeds=network_seeds, rng=seed)
+outcomes = evaluate_seeds(
+    models,
+    split.test,
+    k=k,
+    n_seeds=network_seeds,
+    rng=seed,
+)
 others = [name for name in models if name != "hybrid"]
 measured = measure_lists(
     outcomes,

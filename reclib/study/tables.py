@@ -86,7 +86,10 @@ def difference_table(metrics: pd.DataFrame, names: Sequence[str]) -> Styler:
         rows[first, f"{said} <b>{second}</b>"] = cells
     table = pd.DataFrame.from_dict(rows, orient="index")
     table.index = pd.MultiIndex.from_tuples(list(rows))
-    return table.style.set_table_attributes('class="results"')
+    style = table.style.set_table_styles(
+        [{"selector": "th.row_heading", "props": "text-align: left"}]
+    )
+    return style.set_table_attributes('class="results"')
 
 
 def verdict(value: float, low: float, high: float, p: float = np.nan) -> str:
