@@ -16,7 +16,7 @@ from reclib import cache
 from reclib.data import Fold
 from reclib.errors import ReclibError, unknown
 from reclib.models import Fusion, Scorer, mask_seen, top_k
-from reclib.models.base import Indices, Scores
+from reclib.models.base import Indices, Scores, code_behind
 
 WEIGHTINGS = ("uniform", "popularity")
 
@@ -156,7 +156,7 @@ def evaluate(
         name: cache.entry(
             "evaluate",
             key=(type(scorer).__name__, scorer.config(), fold.train.fingerprint, k, drawn, seed),
-            code=code_behind(scorer),
+            code=code_behind(__name__, scorer),
         )
         for name, scorer in scorers.items()
         for seed in [rng if scorer.stochastic else None]
@@ -169,16 +169,6 @@ def evaluate(
             cache.write(places[name], outcome)
             found[name] = outcome
     return {name: outcome for name, outcome in found.items() if outcome is not None}
-
-
-def code_behind(*scorers: Scorer) -> tuple[str, ...]:
-    """Name the files that an evaluation of scorers may depend on, for `reclib.cache`."""
-    modules, left = {__name__}, list(scorers)
-    while left:
-        scorer = left.pop()
-        modules.add(type(scorer).__module__)
-        left += getattr(scorer, "parts", {}).values()
-    return cache.behind(*modules)
 
 
 def _evaluate(

@@ -22,8 +22,8 @@ from reclib import cache
 from reclib.data import Fold
 from reclib.errors import ReclibError
 from reclib.evaluation.metrics import ranking_metrics
-from reclib.evaluation.protocols import code_behind
 from reclib.models import Scorer
+from reclib.models.base import code_behind
 
 
 @dataclass(frozen=True)
@@ -161,8 +161,8 @@ def _study(name: str, space: Space, fold: Fold, k: int, rng: int) -> optuna.Stud
     relevant = (fold.relevant.indptr, fold.relevant.indices)
     where = (space.scorer.__name__, dict(space.fixed), repr(sorted(space.ranges.items())))
     key = (name, where, fold.train.fingerprint, relevant, k, rng)
-    code = {*code_behind(space.make({})), *cache.behind(__name__)}
-    file = cache.entry("tuning", key=key, code=sorted(code)).with_suffix(".log")
+    code = code_behind(__name__, space.make({}))
+    file = cache.entry("tuning", key=key, code=code).with_suffix(".log")
     file.parent.mkdir(parents=True, exist_ok=True)
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     storage = JournalStorage(JournalFileBackend(str(file)))

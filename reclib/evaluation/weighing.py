@@ -17,9 +17,8 @@ from tqdm.auto import tqdm
 from reclib import cache
 from reclib.data import Fold
 from reclib.errors import ReclibError
-from reclib.evaluation.protocols import code_behind
 from reclib.models import Fusion, Scorer, blended, simplex, weighted_sum
-from reclib.models.base import Indices, Scores
+from reclib.models.base import Indices, Scores, code_behind
 from reclib.models.candidates import candidates
 
 DEPTH = 100  # best products of each part that enter the pool
@@ -96,7 +95,7 @@ def choose_weights(
             len(parts), n_trials, by_history, k,
         ),
         key=(configs, fold.train.fingerprint, relevant, asked),
-        code=sorted({*code_behind(*parts.values()), *cache.behind(__name__)}),
+        code=code_behind(__name__, *parts.values()),
     )  # fmt: skip
     columns = [*parts]
     if by_history:

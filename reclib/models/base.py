@@ -13,6 +13,7 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from tqdm.auto import tqdm
 
+from reclib import cache
 from reclib.data import Prepared
 from reclib.errors import ReclibError
 
@@ -315,6 +316,29 @@ def top_k(scores: Scores, k: int) -> tuple[Indices, Scores]:
         np.pad(np.where(nothing, -1, indices), padding, constant_values=-1),
         np.pad(np.where(nothing, np.nan, values), padding, constant_values=np.nan),
     )
+
+
+def code_behind(module: str, *scorers: Scorer) -> tuple[str, ...]:
+    """Name the files that a result may depend on, for `reclib.cache`.
+
+    Parameters
+    ----------
+    module
+        Which one computes it.
+    *scorers
+        What it is computed from, their parts among them.
+
+    Returns
+    -------
+    tuple of str
+        As `reclib.cache.behind`.
+    """
+    modules, left = {module}, list(scorers)
+    while left:
+        scorer = left.pop()
+        modules.add(type(scorer).__module__)
+        left += getattr(scorer, "parts", {}).values()
+    return cache.behind(*modules)
 
 
 def _largest(scores: Scores, n: int) -> tuple[Scores, Indices]:

@@ -15,14 +15,13 @@ from torch import Tensor, nn
 from reclib import cache
 from reclib.data import Prepared, extract_features, last_out
 from reclib.errors import ReclibError, unknown
-from reclib.models.base import Indices, Scorer, Scores
+from reclib.models.base import Indices, Scorer, Scores, code_behind
 from reclib.models.candidates import Candidates, candidates
 from reclib.models.encoder import choose_device
 from reclib.models.fusion import Fusion
 from reclib.models.objectives import KINDS, diversity_loss, main_loss
-from reclib.models.training import History, Training, seeded, train
+from reclib.models.training import History, Training, as_it_is, seeded, train
 
-CODE = ("data", "models")
 USERS = 512  # whose candidates are collected at once
 HELD_OUT = 0.1  # share of the users who tell when to stop
 STEEP = 10.0  # what all parts together weigh at the start: a difference of scores in logits
@@ -163,7 +162,7 @@ class Hybrid(Scorer):
     def _fit(self, prepared: Prepared, rng: int) -> None:
         device = choose_device()
         key = (self.config(), prepared.fingerprint, rng, device)
-        place = cache.entry("hybrid", key=key, code=CODE).with_suffix(".pt")
+        place = cache.entry("hybrid", key=key, code=code_behind(__name__, self)).with_suffix(".pt")
         inner = last_out(prepared)
         asked = np.flatnonzero(np.diff(inner.relevant.indptr))
         # copies: the parts themselves may be fitted on `prepared` already
@@ -186,7 +185,7 @@ class Hybrid(Scorer):
             taught,
             self._loss,
             settings=self._training,
-            collate=_as_they_are,
+            collate=as_it_is,
             validate=lambda trained: -self._mean_loss(trained, judged),
             checkpoint=place,
             rng=rng,
@@ -341,11 +340,6 @@ class _Slates:
             torch.from_numpy(self.item_vectors),
             torch.from_numpy(self.features[items]),
         )
-
-
-def _as_they_are(batch: Any) -> Any:
-    """Leave a batch as the slates made it."""
-    return batch
 
 
 def _inputs(found: Candidates, popularity: Scores) -> Scores:

@@ -23,7 +23,6 @@ from reclib.models.training import seeded
 Tensors = tuple[Tensor, ...] | list[Tensor]
 
 LOSSES = ("softmax", "sampled")
-CODE = ("models/sasrec.py", "models/objectives.py")
 SPREAD = 0.02  # standard deviation of embeddings at the start
 AVERAGE = 0.003  # share of the newest step in the averaged weights
 POOL = 16  # batches that are sorted by length together
@@ -164,7 +163,7 @@ class SASRec(Scorer):
         self._urn = torch.cat([self._items, torch.arange(prepared.n_items)])
         self._log_chance = torch.log(self._urn.bincount() / len(self._urn)).to(device)
         key = (self.config(), prepared.fingerprint, rng, device)
-        place = cache.entry("sasrec", key=key, code=CODE)
+        place = cache.entry("sasrec", key=key, code=cache.behind(__name__))
         with seeded(rng, 0):
             training = _Training(_Network(self, prepared.n_items).to(device), self.weight_decay)
         self._network = training.averaged

@@ -270,6 +270,11 @@ def train(
     )
 
 
+def as_it_is(batch: Any) -> Any:
+    """Leave a batch as it came: the `collate` of examples with ``__getitems__``."""
+    return batch
+
+
 @contextmanager
 def seeded(*seed: int) -> Iterator[None]:
     """Seed torch for a while; its state outside stays as it was."""

@@ -21,16 +21,12 @@ from reclib.models.base import Indices, Scores
 from reclib.models.encoder import DEFAULT_ENCODER, choose_device, load_encoder
 from reclib.models.language import Language
 from reclib.models.objectives import sampled_softmax
-from reclib.models.training import History, Training, seeded, train
+from reclib.models.training import History, Training, as_it_is, seeded, train
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 TUNINGS = ("frozen", "adapter", "last-k", "lora", "full")
-CODE = (
-    "data/features.py",
-    *(f"models/{name}.py" for name in ("encoder", "language", "objectives", "training", "tuned")),
-)
 READ = 128  # texts that are padded to one length: few, so that little is padded
 BLOCK = 1024  # products whose vectors are made at once, after training
 
@@ -171,9 +167,10 @@ class TunedLanguage(Language):
             return
         # the frozen vectors, too: their last digits depend on the hardware that encoded them
         key = (self.config(), prepared.fingerprint, rng, choose_device(), self.item_vectors)
-        place = cache.entry("tuned", key=key, code=CODE)
+        code = cache.behind(__name__)
+        place = cache.entry("tuned", key=key, code=code)
         tune = partial(self._tune, prepared, rng, place.with_suffix(".pt"))
-        items, users, self.training, seconds = cache.cached("tuned", tune, key=key, code=CODE)
+        items, users, self.training, seconds = cache.cached("tuned", tune, key=key, code=code)
         self.item_vectors, self.user_vectors = items, users
         self._encode_seconds["encode tuned"] = seconds
 
@@ -209,7 +206,7 @@ class TunedLanguage(Language):
             steps,
             self._loss,
             settings=self._settings,
-            collate=_as_it_is,
+            collate=as_it_is,
             checkpoint=checkpoint,
             parameters=[group for group in groups if group["params"]],
             rng=rng,
@@ -471,8 +468,3 @@ class _Steps:
             "log_chance": np.log(expected / len(rivals)).astype(np.float32),
         }
         return _Batch(**{name: torch.from_numpy(part) for name, part in parts.items()})
-
-
-def _as_it_is(batch: Any) -> Any:
-    """Leave a batch as the steps made it."""
-    return batch
