@@ -69,6 +69,10 @@ settings = {
 # `content`, `collaborative`, `language`
 # : Eq. 4, 5 and 6, from the last three pages.
 #
+# `language:tuned`
+# : Eq. 6 with towers that are trained on what users bought: the encoder's embedding is turned
+#   so that what is bought together comes together. It knows products by their texts alone.
+#
 # `item-knn`, `user-knn`
 # : Neighbours {cite:p}`sarwar2001item`: products that the same users had, and users who had
 #   the same products. The second is Eq. 5 over the nearest users only.

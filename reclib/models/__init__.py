@@ -8,11 +8,13 @@ from reclib.models.content import Content
 from reclib.models.encoder import DEFAULT_ENCODER, encode
 from reclib.models.factors import ALS, BPR
 from reclib.models.fusion import Fusion, blended, normalised, simplex, weighted_sum
+from reclib.models.hybrid import Hybrid
 from reclib.models.language import Language
 from reclib.models.neighbours import ItemKNN
 from reclib.models.reranking import dpp, mmr
 from reclib.models.sasrec import SASRec
 from reclib.models.sequential import PCTM, Markov, SeqRules, Transitions
+from reclib.models.tuned import TunedLanguage
 
 __all__ = [
     "ALS",
@@ -23,6 +25,7 @@ __all__ = [
     "Collaborative",
     "Content",
     "Fusion",
+    "Hybrid",
     "ItemKNN",
     "Language",
     "Markov",
@@ -32,6 +35,7 @@ __all__ = [
     "Scorer",
     "SeqRules",
     "Transitions",
+    "TunedLanguage",
     "blended",
     "dpp",
     "encode",

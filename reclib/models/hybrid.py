@@ -53,6 +53,8 @@ class Hybrid(Scorer):
         Whether there is an h_trad; without it the other parts only bring candidates.
     depth
         Products that each part brings.
+    max_users
+        Whom the network learns from, at most, drawn evenly: their candidates are in memory.
     hidden
         Width of h_LLM, h_trad, and the layer of f_out.
     dropout
@@ -94,6 +96,7 @@ class Hybrid(Scorer):
         llm: Sequence[str] = ("language",),
         trad: bool = True,
         depth: int = 50,
+        max_users: int = 20_000,
         hidden: int = 32,
         dropout: float = 0.2,
         epochs: int = 20,
@@ -113,6 +116,7 @@ class Hybrid(Scorer):
             raise unknown("main loss", main, KINDS)
         for parameter, value, fine, allowed in (
             ("depth", depth, depth >= 1, "1 or more"),
+            ("max_users", max_users, max_users >= 2, "2 or more"),
             ("hidden", hidden, hidden >= 1, "1 or more"),
             ("dropout", dropout, 0 <= dropout < 1, "0 <= dropout < 1"),
             ("diversity", diversity, 0 <= diversity < np.inf, "a number from 0 on"),
@@ -123,6 +127,7 @@ class Hybrid(Scorer):
         self.llm = tuple(llm)
         self.trad = trad
         self.depth = depth
+        self.max_users = max_users
         self.hidden = hidden
         self.dropout = dropout
         self.epochs = epochs
@@ -145,8 +150,8 @@ class Hybrid(Scorer):
         """Hyper-parameters, and the configuration of each part."""
         parts = {name: (type(part).__name__, part.config()) for name, part in self.parts.items()}
         names = (
-            *("llm", "trad", "depth", "hidden", "dropout", "epochs", "learning_rate"),
-            *("weight_decay", "batch_size", "main", "diversity"),
+            *("llm", "trad", "depth", "max_users", "hidden", "dropout", "epochs"),
+            *("learning_rate", "weight_decay", "batch_size", "main", "diversity"),
         )
         return {"parts": parts, **{name: getattr(self, name) for name in names}}
 
@@ -165,6 +170,9 @@ class Hybrid(Scorer):
         place = cache.entry("hybrid", key=key, code=code_behind(__name__, self)).with_suffix(".pt")
         inner = last_out(prepared)
         asked = np.flatnonzero(np.diff(inner.relevant.indptr))
+        if len(asked) > self.max_users:
+            asked = np.random.default_rng(rng).choice(asked, self.max_users, replace=False)
+            asked.sort()
         # copies: the parts themselves may be fitted on `prepared` already
         parts = {name: copy.copy(part) for name, part in self.parts.items()}
         slates = _Slates.of(self, _fused(parts).fit(inner.train, rng=rng), asked, inner.relevant)

@@ -36,7 +36,8 @@ EVERYTHING = (
     *("popular", "content", "item-knn", "user-knn", "ease:content", "als", "bpr"),
     *("transitions", "sasrec"),
 )
-LLM_PARTS = ("language", "ease:language")  # what the model with the LLM has beyond it
+# what the model with the LLM has beyond it
+LLM_PARTS = ("language", "language:tuned", "ease:language")
 NO_COMPARISONS: Mapping[str, tuple[str, str]] = {}
 
 

@@ -24,7 +24,7 @@ COLOURS: Mapping[str, str] = {
     "content": "#0072b2",
     "collaborative": "#009e73",
     "collaborative:interactions": "#56b4e9",
-    "language": "#cc79a7",
+    **dict.fromkeys(("language", "language:tuned"), "#cc79a7"),
     **dict.fromkeys(("item-knn", "user-knn", "ease", "als", "bpr"), "#56b4e9"),
     "ease:content": "#0072b2",
     "ease:language": "#cc79a7",

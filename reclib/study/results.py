@@ -30,6 +30,7 @@ MODELS = (
     "collaborative",
     "collaborative:interactions",
     "language",
+    "language:tuned",
     "item-knn",
     "user-knn",
     "ease",

@@ -27,6 +27,7 @@ from reclib.models import (
     Scorer,
     SeqRules,
     Transitions,
+    TunedLanguage,
 )
 
 # how far a profile looks back, and how fast it forgets: the same for all that have one
@@ -87,6 +88,18 @@ def spaces(
                 "ridge": FloatDistribution(0.01, 3, log=True),
             },
             {**profile, "encoder": encoder},
+        ),
+        "language:tuned": Space(
+            TunedLanguage,
+            {
+                "decay": DECAY,
+                "temperature": FloatDistribution(0.05, 0.2, log=True),
+                "learning_rate": FloatDistribution(3e-4, 3e-3, log=True),
+                "epochs": IntDistribution(2, 6),
+                "dropout": FloatDistribution(0, 0.4),
+            },
+            {**profile, "encoder": encoder},
+            max_trials=5,
         ),
         "item-knn": Space(
             ItemKNN,

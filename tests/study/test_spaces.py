@@ -7,11 +7,12 @@ from optuna.distributions import CategoricalDistribution
 
 from reclib import models
 from reclib.evaluation import Space
-from reclib.models import Fusion, Scorer
+from reclib.models import Fusion, Hybrid, Scorer
 from reclib.study.spaces import single_scorers, spaces
 
 NAMES = [
     *("random", "popular", "content", "collaborative", "collaborative:interactions", "language"),
+    "language:tuned",
     *("item-knn", "user-knn", "ease", "ease:content", "ease:language", "als", "bpr"),
     *("markov", "seqrules", "pctm", "transitions", "sasrec"),
 ]
@@ -23,7 +24,7 @@ def test_every_scorer_of_the_library_has_a_name_in_results() -> None:
         for name in models.__all__
         if isinstance(kind := getattr(models, name), type) and issubclass(kind, Scorer)
     }
-    assert {space.scorer for space in spaces().values()} == offered - {Scorer, Fusion}
+    assert {space.scorer for space in spaces().values()} == offered - {Scorer, Fusion, Hybrid}
     assert list(spaces()) == list(single_scorers()) == NAMES
 
 
@@ -46,7 +47,7 @@ def test_settings_reach_the_scorers() -> None:
     told = {"decay": 0.5, "history": 7, "price_weight": 0.1}
     for name in ("content", "collaborative"):
         assert told.items() <= made[name].config().items()
-    for name in ("language", "item-knn", "ease"):
+    for name in ("language", "language:tuned", "item-knn", "ease"):
         assert {"decay": 0.5, "history": 7}.items() <= made[name].config().items()
     assert made["collaborative:interactions"].config()["profile"] == "interactions"
     assert made["language"].config()["encoder"] == "mine@1"
