@@ -4,6 +4,7 @@ import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Self
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import scipy.sparse as sp
@@ -161,7 +162,7 @@ class Hybrid(Scorer):
 
     @property
     def costs(self) -> dict[str, float]:
-        """Seconds of the whole fit, both fits of the parts and the training among them."""
+        """Seconds of the fit, with the training and those fits of parts that were still due."""
         return {"fit": self._seconds}
 
     def _fit(self, prepared: Prepared, rng: int) -> None:
@@ -173,8 +174,7 @@ class Hybrid(Scorer):
         if len(asked) > self.max_users:
             asked = np.random.default_rng(rng).choice(asked, self.max_users, replace=False)
             asked.sort()
-        # copies: the parts themselves may be fitted on `prepared` already
-        parts = {name: copy.copy(part) for name, part in self.parts.items()}
+        parts = {name: _twin(part) for name, part in self.parts.items()}
         slates = _Slates.of(self, _fused(parts).fit(inner.train, rng=rng), asked, inner.relevant)
         self.candidate_recall = float(slates.relevant.any(axis=1).mean())
         learned = slates.with_a_target()
@@ -230,6 +230,20 @@ class Hybrid(Scorer):
             row, place = np.nonzero(slates.items >= 0)
             found[block][row, slates.items[row, place]] = scores[row, place]
         return found[:, items]
+
+
+_TWINS: WeakKeyDictionary[Scorer, Scorer] = WeakKeyDictionary()
+
+
+def _twin(part: Scorer) -> Scorer:
+    """Copy a part, which itself may be fitted on everything already.
+
+    Networks with the same parts get the same copies, so that these are fitted once.
+    """
+    twin = _TWINS.get(part)
+    if twin is None or twin.config() != part.config():
+        twin = _TWINS[part] = copy.copy(part)
+    return twin
 
 
 def _fused(parts: Mapping[str, Scorer]) -> Fusion:
