@@ -191,4 +191,4 @@ display(Markdown("\n".join(rows)))
 # - What it gains, it gains by trusting each part where that part is right.
 # - What the language model adds is the difference to the network without it.
 #
-# Next: [diversity](11_diversify_lists).
+# Next: [several tasks at once](11_train_tasks).

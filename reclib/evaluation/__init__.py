@@ -1,5 +1,6 @@
 """Evaluation: protocols, metrics, intervals."""
 
+from reclib.evaluation.classification import classification_metrics, confusion_counts
 from reclib.evaluation.metrics import (
     diversity_features,
     expected_ctr,
@@ -27,6 +28,8 @@ __all__ = [
     "best_threshold",
     "bootstrap_sums",
     "choose_weights",
+    "classification_metrics",
+    "confusion_counts",
     "diversity_features",
     "evaluate",
     "expected_ctr",

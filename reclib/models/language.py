@@ -101,7 +101,7 @@ class Language(Scorer):
         self.embeddings = self._encode("encode", texts)
         self._told = np.array([text != "" for text in texts])
         centre, turn = self._whitening(self.embeddings.vectors[self._told])
-        products = _unit_rows(np.dot(self.embeddings.vectors - centre, turn))
+        products = unit_rows(np.dot(self.embeddings.vectors - centre, turn))
         self.item_vectors = np.where(self._told[:, None], products, np.float32(0))
         if self.profile == "items":
             profiles = weights @ self.item_vectors
@@ -110,7 +110,7 @@ class Language(Scorer):
             told = np.array([text != "" for text in texts])
             vectors = self._encode("encode users", texts).vectors
             profiles = np.where(told[:, None], np.dot(vectors - centre, turn), 0)
-        self.user_vectors = _unit_rows(profiles)
+        self.user_vectors = unit_rows(profiles)
 
     @property
     def costs(self) -> dict[str, float]:
@@ -119,10 +119,13 @@ class Language(Scorer):
 
     def _encode(self, step: str, texts: list[str]) -> Embeddings:
         started = time.perf_counter()
-        made = encode(texts, encoder=self.encoder, pooling=self.pooling, max_length=self.max_length)
+        made = self._embedded(texts)
         self._waited += time.perf_counter() - started
         self._encode_seconds[step] = made.seconds
         return made
+
+    def _embedded(self, texts: list[str]) -> Embeddings:
+        return encode(texts, encoder=self.encoder, pooling=self.pooling, max_length=self.max_length)
 
     def _whitening(self, vectors: Scores) -> tuple[Scores, Scores]:
         """Learn what to take off a vector, and the matrix to multiply it with then."""
@@ -142,7 +145,7 @@ class Language(Scorer):
         return scores
 
 
-def _unit_rows(matrix: Scores) -> Scores:
+def unit_rows(matrix: Scores) -> Scores:
     """Scale rows to unit length; a row of zeros becomes NaN, for it has no direction."""
     length = np.linalg.norm(matrix, axis=1, keepdims=True)
     with np.errstate(invalid="ignore"):

@@ -1,26 +1,27 @@
 """The language model as a scorer, tuned on behaviour: Eq. 6 with towers that were trained."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Self, cast
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.utils.rnn import pad_sequence
 
 from reclib import cache
 from reclib.data import Prepared, history_weights, item_texts
+from reclib.data.labels import POLARITIES, category_classes, polarity
 from reclib.errors import ReclibError, unknown
 from reclib.models.base import Indices, Scores
 from reclib.models.encoder import DEFAULT_ENCODER, choose_device, load_encoder
-from reclib.models.language import Language
+from reclib.models.language import Language, unit_rows
 from reclib.models.objectives import sampled_softmax
+from reclib.models.tasks import Heads, check_tasks
 from reclib.models.training import History, Training, as_it_is, seeded, train
 
 if TYPE_CHECKING:
@@ -46,6 +47,11 @@ class TunedLanguage(Language):
 
     Of a product the model knows the text alone: one that nobody had yet is scored, too.
 
+    Other tasks (IV-B) may share A, B and the encoder: ``"intent"``, the class of the product
+    to predict, by a layer on x_u; and ``"sentiment"``, how a review is meant, by one on the
+    vector of its text, made like that of a product. Every example of each task counts once
+    an epoch.
+
     Parameters
     ----------
     encoder, pooling, max_length, whitening, ridge, decay, history
@@ -70,6 +76,12 @@ class TunedLanguage(Language):
         Learning rate of what is trained of the encoder; it has no decay.
     negatives
         Products drawn for a batch, evenly, beside those that are predicted in it.
+    tasks
+        Some of `reclib.models.tasks.TASKS`; without ``"recommendation"`` the ranking is
+        what the others make of the vectors.
+    task_weights
+        Of their losses, each above 0; by default learned, where there are several
+        (`reclib.models.objectives.Uncertainty`).
 
     Attributes
     ----------
@@ -88,8 +100,8 @@ class TunedLanguage(Language):
     Raises
     ------
     ReclibError
-        For an unknown or impossible value; from `fit`, if no product has a text, or no user
-        two with one.
+        For an unknown or impossible value; from `fit`, if no product has a text, or there is
+        nothing that a task can learn from.
     """
 
     name: ClassVar[str] = "language:tuned"
@@ -117,6 +129,8 @@ class TunedLanguage(Language):
         weight_decay: float = 0.1,
         batch_size: int = 512,
         negatives: int = 1024,
+        tasks: Sequence[str] = ("recommendation",),
+        task_weights: Mapping[str, float] | None = None,
     ) -> None:
         super().__init__(
             encoder=encoder,
@@ -141,6 +155,7 @@ class TunedLanguage(Language):
                 raise ReclibError(f"{name} is {number}; allowed is a number above 0")
         if not 0 <= dropout < 1:
             raise ReclibError(f"dropout is {dropout}; allowed is 0 <= dropout < 1")
+        check_tasks(tasks, task_weights)
         self._settings = Training(
             epochs=epochs,
             learning_rate=learning_rate,
@@ -159,6 +174,8 @@ class TunedLanguage(Language):
         self.weight_decay = weight_decay
         self.batch_size = batch_size
         self.negatives = negatives
+        self.tasks = tuple(tasks)
+        self.task_weights = task_weights
 
     def _fit(self, prepared: Prepared, rng: int) -> None:
         super()._fit(prepared, rng)
@@ -168,8 +185,8 @@ class TunedLanguage(Language):
         # the frozen vectors, too: their last digits depend on the hardware that encoded them
         key = (self.config(), prepared.fingerprint, rng, choose_device(), self.item_vectors)
         code = cache.behind(__name__)
-        place = cache.entry("tuned", key=key, code=code)
-        tune = partial(self._tune, prepared, rng, place.with_suffix(".pt"))
+        self._checkpoint = cache.entry("tuned", key=key, code=code).with_suffix(".pt")
+        tune = partial(self._tune, prepared, rng)
         items, users, self.training, seconds = cache.cached("tuned", tune, key=key, code=code)
         self.item_vectors, self.user_vectors = items, users
         self._encode_seconds["encode tuned"] = seconds
@@ -181,57 +198,146 @@ class TunedLanguage(Language):
             return super().costs
         return {"fit": self.training.seconds, **self._encode_seconds}
 
-    def _tune(
-        self, prepared: Prepared, rng: int, checkpoint: Path
-    ) -> tuple[Scores, Scores, History, float]:
-        """Train; make vectors of products and users, and tell how long making them took."""
-        steps = _Steps.of(self, prepared, self._told)
-        if len(steps) == 0:
+    @property
+    def intents(self) -> tuple[str, ...]:
+        """Names of the classes of intent, of `reclib.data.labels.category_classes`."""
+        return category_classes(self._fitted())[1]
+
+    def predict_intent(self, users: ArrayLike) -> Scores:
+        """Predict the class of each user's next product.
+
+        Parameters
+        ----------
+        users
+            Dense user indices, shape (n_users,).
+
+        Returns
+        -------
+        ndarray
+            float32, shape (n_users, n_intents): chances of `intents`; NaN for a user without
+            a history.
+
+        Raises
+        ------
+        ReclibError
+            If the model is not fitted, or has not learned this task.
+        """
+        towers = self._taught("intent")
+        vectors = torch.from_numpy(self.user_vectors[np.asarray(users, int)])
+        with torch.inference_mode():
+            return towers.chances("intent", vectors.to(towers.device) / self.temperature)
+
+    def predict_sentiment(self, texts: Sequence[str]) -> Scores:
+        """Predict how reviews are meant.
+
+        Parameters
+        ----------
+        texts
+            Shape (n_texts,).
+
+        Returns
+        -------
+        ndarray
+            float32, shape (n_texts, 2): chances of `reclib.data.labels.POLARITIES`.
+
+        Raises
+        ------
+        ReclibError
+            If the model is not fitted, or has not learned this task.
+        """
+        towers = self._taught("sentiment")
+        towers.text = self._reader([texts], towers.text).to(towers.device)
+        with torch.inference_mode():
+            return towers.chances("sentiment", towers.all(len(texts)) / self.temperature)
+
+    def _taught(self, task: str) -> "_Towers":
+        """Towers with all heads, as the last fit left them in its checkpoint."""
+        prepared = self._fitted()
+        if self.training is None or task not in self.tasks:
+            learned = "nothing" if self.training is None else ", ".join(self.tasks)
             raise ReclibError(
-                f"{self.name}: no user of {prepared.name} has two different products with a "
-                "text, so nothing follows anything; bring longer histories"
+                f"{self.name} has learned {learned}, not {task}; name it in tasks, with a tuning "
+                "that trains something, and fit again"
             )
-        with seeded(rng, 0):
-            towers = _Towers(self._reader(prepared), self.item_vectors.shape[1], self.dropout)
-        groups: list[dict[str, Any]] = [
-            {"params": [towers.item.weight, towers.user.weight]},
-            {
-                "params": [one for one in towers.text.parameters() if one.requires_grad],
-                "lr": self.encoder_rate,
-                "weight_decay": 0.0,
-            },
-        ]
-        history = train(
-            towers,
-            steps,
-            self._loss,
-            settings=self._settings,
-            collate=as_it_is,
-            checkpoint=checkpoint,
-            parameters=[group for group in groups if group["params"]],
-            rng=rng,
-            description=self.name,
-        )
+        return self._train(prepared, self._rng or 0)[0]
+
+    def _tune(self, prepared: Prepared, rng: int) -> tuple[Scores, Scores, History, float]:
+        """Train; make vectors of products and users, and tell how long making them took."""
+        towers, history = self._train(prepared, rng)
         started = time.perf_counter()
         weights = history_weights(prepared, decay=self.decay, history=self.history)
-        device = towers.item.weight.device
         with torch.inference_mode():
-            asked = torch.split(torch.arange(prepared.n_items, device=device), BLOCK)
-            made = torch.cat([towers.items(part) for part in asked]).cpu().numpy()
+            made = towers.all(prepared.n_items).cpu().numpy()
             items = np.where(self._told[:, None], made, np.float32(0))
-            means = torch.from_numpy(weights @ items).to(device)
+            means = torch.from_numpy(weights @ items).to(towers.device)
             users = towers.users(means).cpu().numpy()
         users[np.isnan(self.user_vectors)] = np.nan
         return items, users, history, time.perf_counter() - started
 
-    def _reader(self, prepared: Prepared) -> nn.Module:
-        """Make what turns products into the whitened embeddings of their texts."""
-        if self.tuning == "adapter":
-            return _Table(self.item_vectors)
-        tokenizer, model = load_encoder(self.encoder, "cpu", torch.float32)
-        read = tokenizer(item_texts(prepared), truncation=True, max_length=self.max_length)
+    def _train(self, prepared: Prepared, rng: int) -> tuple["_Towers", History]:
+        """Train, or go on from the checkpoint; with a finished one nothing is left to do."""
+        steps = _Steps.of(self, prepared, self._told)
+        classes, reviews, meant = self._labels(prepared, len(steps))
+        wanted = len(steps) if {"recommendation", "intent"} & set(self.tasks) else 0
+        n_dimensions = self.item_vectors.shape[1]
+        with seeded(rng, 0):
+            reader = self._reader([item_texts(prepared), reviews])
+            towers = _Towers(reader, n_dimensions, self.dropout)
+            towers.heads = Heads(
+                self.tasks,
+                self.task_weights,
+                n_dimensions=n_dimensions,
+                classes=classes,
+                polarities=meant,
+            )
+        history = train(
+            towers,
+            _Examples(steps, wanted, meant, prepared.n_items),
+            self._loss,
+            settings=self._settings,
+            collate=as_it_is,
+            checkpoint=self._checkpoint,
+            parameters=towers.groups(self.encoder_rate),
+            rng=rng,
+            description=self.name,
+        )
+        return towers, history
+
+    def _labels(
+        self, prepared: Prepared, n_steps: int
+    ) -> tuple[NDArray[np.int64], list[str], NDArray[np.int64]]:
+        """Collect the products' classes, the reviews, and how these are meant, as asked for."""
+        classes, meant = np.zeros(0, np.int64), np.zeros(0, np.int64)
+        reviews: list[str] = []
+        if {"recommendation", "intent"} & set(self.tasks) and n_steps == 0:
+            raise ReclibError(
+                f"{self.name}: no user of {prepared.name} has two different products with a "
+                "text, so nothing follows anything; bring longer histories"
+            )
+        if "intent" in self.tasks:
+            classes, _ = category_classes(prepared)
+        if "sentiment" in self.tasks:
+            meant = polarity(prepared.reviews["rating"])
+            says = (meant >= 0) & (prepared.reviews["text"] != "").to_numpy()
+            reviews, meant = prepared.reviews["text"][says].tolist(), meant[says]
+            if len(set(meant.tolist())) < len(POLARITIES):
+                raise ReclibError(
+                    f"{self.name}: {prepared.name} has no reviews of both kinds, of more and of "
+                    "fewer than three stars, to learn sentiment from; leave this task out"
+                )
+        return classes, reviews, meant
+
+    def _reader(self, parts: Sequence[Sequence[str]], like: nn.Module | None = None) -> nn.Module:
+        """Make what turns texts into their whitened embeddings; `like` lends its encoder."""
         whitening = self._whitening(self.embeddings.vectors[self._told])
-        return _Reader(self._unfrozen(model), read["input_ids"], self.pooling, *whitening)
+        told = [list(texts) for texts in parts if texts]
+        if self.tuning == "adapter":
+            made = [self._embedded(texts).vectors for texts in told]
+            return _Table(unit_rows(np.dot(np.concatenate(made) - whitening[0], whitening[1])))
+        tokenizer, model = load_encoder(self.encoder, "cpu", torch.float32)
+        read = tokenizer(sum(told, []), truncation=True, max_length=self.max_length)
+        tuned = like.model if isinstance(like, _Reader) else self._unfrozen(model)
+        return _Reader(tuned, read["input_ids"], self.pooling, *whitening)
 
     def _unfrozen(self, model: "PreTrainedModel") -> nn.Module:
         """Let the chosen part of the encoder be trained."""
@@ -255,29 +361,45 @@ class TunedLanguage(Language):
         stack[-self.layers :].requires_grad_(True)
         return model
 
-    def _loss(self, network: nn.Module, batch: "_Batch") -> Tensor:
-        """Mean cross-entropy of the products to predict, against the rivals of the batch."""
+    def _loss(self, network: nn.Module, batch: "_Mixed") -> Tensor:
+        """Weighted sum of the losses of the tasks that the batch has examples of."""
         towers = cast(_Towers, network)
+        losses = {} if batch.steps is None else self._step_losses(towers, batch.steps)
+        if batch.reviews is not None and batch.polarity is not None:
+            vectors = towers.items(batch.reviews) / self.temperature
+            losses["sentiment"] = towers.heads.sentiment_loss(vectors, batch.polarity)
+        return towers.heads.total(losses)
+
+    def _step_losses(self, towers: "_Towers", batch: "_Batch") -> dict[str, Tensor]:
+        """Cross-entropy of the products to predict, against the rivals, and of their classes."""
         vectors = towers.items(batch.items)
         means = functional.embedding_bag(
             batch.before, vectors, batch.start, per_sample_weights=batch.weight, mode="sum"
         )
+        users = towers.users(means) / self.temperature
         own = batch.rivals[: len(batch.start)]
-        # what the user had is not recommended, so it is no rival either
-        had = torch.zeros(len(own), len(vectors), dtype=torch.bool, device=vectors.device)
-        had[batch.owner, batch.before] = True
-        had[torch.arange(len(own), device=vectors.device), own] = True
-        return sampled_softmax(
-            towers.users(means) / self.temperature,
-            vectors[own],
-            negatives=vectors[batch.rivals],
-            log_chance=batch.log_chance,
-            hits=had[:, batch.rivals],
-        )
+        losses = {}
+        if "recommendation" in self.tasks:
+            # what the user had is not recommended, so it is no rival either
+            had = torch.zeros(len(own), len(vectors), dtype=torch.bool, device=vectors.device)
+            had[batch.owner, batch.before] = True
+            had[torch.arange(len(own), device=vectors.device), own] = True
+            losses["recommendation"] = sampled_softmax(
+                users,
+                vectors[own],
+                negatives=vectors[batch.rivals],
+                log_chance=batch.log_chance,
+                hits=had[:, batch.rivals],
+            )
+        if "intent" in self.tasks:
+            losses["intent"] = towers.heads.intent_loss(users, batch.items[own])
+        return losses
 
 
 class _Towers(nn.Module):
     """From texts to unit vectors of products, and from their means to those of users."""
+
+    heads: Heads
 
     def __init__(self, text: nn.Module, n_dimensions: int, dropout: float) -> None:
         super().__init__()
@@ -288,14 +410,41 @@ class _Towers(nn.Module):
         nn.init.zeros_(self.item.weight)
         nn.init.zeros_(self.user.weight)
 
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return self.item.weight.device
+
+    def groups(self, encoder_rate: float) -> list[dict[str, Any]]:
+        """Parameters to train: matrices decay, biases do not, and the encoder has its rate."""
+        ours = [one for name, one in self.named_parameters() if not name.startswith("text.")]
+        text = [one for one in self.text.parameters() if one.requires_grad]
+        groups: list[dict[str, Any]] = [
+            {"params": [one for one in ours if one.dim() >= 2]},
+            {"params": [one for one in ours if one.dim() < 2], "weight_decay": 0.0},
+            {"params": text, "lr": encoder_rate, "weight_decay": 0.0},
+        ]
+        return [group for group in groups if group["params"]]
+
     def items(self, items: Tensor) -> Tensor:
-        """Vectors of products, shape (n, n_dimensions)."""
+        """Vectors of products, or other texts, shape (n, n_dimensions)."""
         vectors = self.text(items)
         return functional.normalize(vectors + self.item(self.dropout(vectors)), dim=1)
+
+    def all(self, n: int) -> Tensor:
+        """Vectors of the first n texts, block by block."""
+        asked = torch.split(torch.arange(n, device=self.device), BLOCK)
+        return torch.cat([self.items(part) for part in asked])
 
     def users(self, means: Tensor) -> Tensor:
         """Vectors of users, from the means of their products', shape (n, n_dimensions)."""
         return functional.normalize(means + self.user(self.dropout(means)), dim=1)
+
+    def chances(self, task: str, vectors: Tensor) -> Scores:
+        """Chances of the classes of a task, shape (n, n_classes)."""
+        head = cast(nn.Linear, getattr(self.heads, task))
+        found: Scores = head(vectors).softmax(1).cpu().numpy()
+        return found
 
 
 class _Table(nn.Module):
@@ -468,3 +617,48 @@ class _Steps:
             "log_chance": np.log(expected / len(rivals)).astype(np.float32),
         }
         return _Batch(**{name: torch.from_numpy(part) for name, part in parts.items()})
+
+
+class _Mixed(NamedTuple):
+    """A batch of several tasks; None where it has no example of one.
+
+    Attributes
+    ----------
+    steps
+        For the ranking and the intent.
+    reviews, polarity
+        Shape (n_reviews,): their places among the texts, and how they are meant.
+    """
+
+    steps: _Batch | None
+    reviews: Tensor | None
+    polarity: Tensor | None
+
+
+@dataclass(frozen=True)
+class _Examples:
+    """Steps, and reviews behind them; `n_before` texts stand before those of the reviews."""
+
+    steps: _Steps
+    n_steps: int
+    polarity: NDArray[np.int64]
+    n_before: int
+
+    def __len__(self) -> int:
+        """Return the number of examples of all tasks."""
+        return self.n_steps + len(self.polarity)
+
+    def __getitem__(self, row: int) -> _Mixed:
+        """Return one example."""
+        return self.__getitems__([row])
+
+    def __getitems__(self, rows: list[int]) -> _Mixed:
+        """Return some examples."""
+        steps = [row for row in rows if row < self.n_steps]
+        review = np.array([row - self.n_steps for row in rows if row >= self.n_steps], int)
+        some = len(review) > 0
+        return _Mixed(
+            self.steps.__getitems__(steps) if steps else None,
+            torch.from_numpy(review + self.n_before) if some else None,
+            torch.from_numpy(self.polarity[review]) if some else None,
+        )

@@ -55,11 +55,12 @@ MODELS = (
 )
 PROTOCOLS = (
     *("full-loo", "pairs", "full-time", "cold-users", "cold-items", "random"),
-    *("sampled-99", "online"),
+    *("sampled-99", "online", "intent", "sentiment"),
 )
 MEASURES = (
     *("precision@10", "recall@10", "f1@10", "ndcg@10", "mrr@10", "map@10", "hit_rate@10"),
     *("ild@10", "ctr@10", "precision", "recall", "f1"),
+    *("balanced_accuracy", "macro_f1", "accuracy"),
 )
 ORDER: Mapping[str, Sequence[str]] = {
     "protocol": PROTOCOLS,
@@ -69,8 +70,9 @@ ORDER: Mapping[str, Sequence[str]] = {
 METRICS_FILE, COSTS_FILE, PROVENANCE_FILE = "metrics.csv", "costs.csv", "provenance.json"
 TRIALS_FILE = "trials.csv"
 # what notebooks of one question measure, in the columns of metrics.csv
-COLD_FILE, NETWORK_FILE, DIVERSITY_FILE = "cold.csv", "network.csv", "diversity.csv"
-MEASURED = (COLD_FILE, NETWORK_FILE, DIVERSITY_FILE)
+COLD_FILE, NETWORK_FILE = "cold.csv", "network.csv"
+TASKS_FILE, DIVERSITY_FILE = "tasks.csv", "diversity.csv"
+MEASURED = (COLD_FILE, NETWORK_FILE, TASKS_FILE, DIVERSITY_FILE)
 RECORDED = (METRICS_FILE, COSTS_FILE, TRIALS_FILE, *MEASURED, PROVENANCE_FILE, "headline.svg")
 KEY = ["data", "protocol", "variant", "model", "metric"]
 

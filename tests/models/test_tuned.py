@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import nn
 
-from reclib.data import Prepared, history_weights
+from reclib.data import Prepared, history_weights, item_texts
 from reclib.errors import ReclibError
 from reclib.models import Language, tuned
 from reclib.models.tuned import TunedLanguage, _Steps
@@ -136,7 +136,7 @@ def test_rivals_stand_for_the_catalogue_without_what_the_user_had(messy: Prepare
     nn.init.normal_(towers.user.weight, std=0.2)
     batch = steps.__getitems__(list(range(len(steps))))
     with torch.inference_mode():
-        found = scorer._loss(towers, batch)
+        found = scorer._step_losses(towers, batch)["recommendation"]
         vectors, losses = towers.items(torch.arange(messy.n_items)), []
         for step in range(len(steps)):
             mine = batch.owner == step
@@ -297,7 +297,7 @@ def test_the_encoder_starts_from_the_frozen_vectors(shop: Prepared, pooling: str
     # a large ridge: directions without variance would show the last digits of bfloat16
     scorer = TunedLanguage(tuning="frozen", pooling=pooling, ridge=10.0).fit(shop)
     scorer.tuning = "lora"
-    reader = scorer._reader(shop).eval()
+    reader = scorer._reader([item_texts(shop)]).eval()
     with torch.inference_mode():
         read = reader(torch.arange(shop.n_items)).numpy()
     cosines = (read * scorer.item_vectors).sum(axis=1)
