@@ -80,11 +80,10 @@ def with_evaluations(marketplace: Marketplace, evaluations: pl.DataFrame) -> Mar
     events = pl.concat([old, new.select(*columns, position=behind)], how="diagonal_relaxed")
     disliked = rated.filter(pl.col("rating") <= DISLIKED)
     events = events.join(disliked, on=pair, how="anti", maintain_order="left")
-    reviews = [rated] if marketplace.reviews is None else [marketplace.reviews, rated]
+    reviews = [table for table in (marketplace.reviews, rated) if table is not None]
+    written = pl.concat(reviews, how="diagonal_relaxed")
     return replace(
         marketplace,
         interactions=validated(events, Interactions, "events with evaluations"),
-        reviews=validated(pl.concat(reviews, how="diagonal_relaxed"), Reviews, "reviews")
-        if len(reviews) > 1 or len(rated)
-        else None,
+        reviews=validated(written, Reviews, "reviews with comments") if len(written) else None,
     )

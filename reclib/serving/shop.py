@@ -208,15 +208,9 @@ class Shop:
         pool = self._personal(fit, visit)
         if not len(pool.items):
             pool = fit.popular(tuple((str(kind), str(c)) for kind, c in (context or {}).items()))
-        pool = pool.rows(~np.isin(pool.items, visit.hidden)).best(self.depth)
-        greedy = self._diverse(fit, pool, k)
-        chosen, drawn = greedy, False
-        if self.explore:
-            rng = np.random.default_rng() if rng is None else rng
-            if drawn := rng.random() < self.explore:
-                chosen = rng.permutation(len(pool.items))[:k]
-        chance = self.explore / max(len(pool.items), 1)
-        propensity = chance + np.where(chosen == greedy, 1 - self.explore, 0)
+        gone = [*visit.hidden, *visit.grown.item]
+        pool = pool.rows(~np.isin(pool.items, gone)).best(self.depth)
+        chosen, propensity, drawn = self._choose(fit, pool, k, rng)
         slate = pool.rows(chosen)
         reasons = [DRAWN] * len(chosen) if drawn else fit.reasons(slate)
         shown = [
@@ -333,18 +327,32 @@ class Shop:
         pool = _Pool(names, found.items[0], parts, fit.customers[found.items[0]], fusion)
         return pool.rows(np.flatnonzero(~np.isnan(scores).all(axis=0)))
 
+    def _choose(
+        self, fit: "_Fit", pool: "_Pool", k: int, rng: np.random.Generator | None
+    ) -> tuple[Indices, NDArray[np.float64], bool]:
+        """Choose places in the pool, with their propensities, and say whether they were drawn."""
+        n = len(pool.items)
+        chosen = greedy = self._diverse(fit, pool, k) if n else np.zeros(0, np.int64)
+        drawn = False
+        if self.explore:
+            rng = np.random.default_rng() if rng is None else rng
+            drawn = bool(rng.random() < self.explore)
+            chosen = rng.permutation(n)[:k] if drawn else greedy
+        # a draw puts each product of the pool in each place with the same chance
+        propensity = np.where(chosen == greedy, 1 - self.explore, 0) + self.explore / max(n, 1)
+        return chosen, np.minimum(propensity, 1), drawn
+
     def _diverse(self, fit: "_Fit", pool: "_Pool", k: int) -> Indices:
         """Choose k of the candidates, the best first, no two too much alike."""
         total, near = pool.total[None], fit.vectors[pool.items]
         # dense in the features that they have: a few hundred, and much quicker than sparse
         used, column = np.unique(near.indices, return_inverse=True)
         shape = len(pool.items), max(len(used), 1)
-        vectors = sp.csr_array((near.data, column, near.indptr), shape=shape).toarray()
         places = mmr(
             # to 0 … 1, so that λ means the same whatever the normaliser
             normalised(total, np.zeros(total.shape, bool)),
             np.arange(total.size)[None],
-            vectors=vectors,
+            vectors=sp.csr_array((near.data, column, near.indptr), shape=shape).toarray(),
             k=k,
             trade_off=self.trade_off,
         )[0]
