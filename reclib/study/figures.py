@@ -491,3 +491,39 @@ def pareto_plot(metrics: pd.DataFrame, *, across: str, up: str) -> Axes:
     ax.set_ylabel(f"{up}; line: 95 % interval")
     ax.legend()
     return ax
+
+
+def series_plot(rows: pd.DataFrame, x: str, *, label: str, ax: Axes | None = None) -> Axes:
+    """Draw a value with its 95 % interval along whole numbers, one line a model.
+
+    Parameters
+    ----------
+    rows
+        Columns model, value, low, high, and `x`.
+    x
+        Which column goes across; it is the name of the axis.
+    label
+        Of the values.
+    ax
+        Where; a new figure by default.
+
+    Returns
+    -------
+    Axes
+        From zero. A variant of a model, such as ``popular:once``, has the model's colour and
+        is dashed.
+    """
+    if ax is None:
+        _, ax = plt.subplots(figsize=(COLUMN, 3.6))
+    for model, part in rows.groupby("model", sort=False):
+        plain = str(model).partition(":")[0]
+        look = {"color": COLOURS.get(plain, GREY), "linestyle": "-" if plain == model else "--"}
+        part = part.sort_values(x)
+        ax.fill_between(part[x], part["low"], part["high"], color=look["color"], alpha=0.15, lw=0)
+        ax.plot(part[x], part["value"], marker="o", markersize=4, label=model, **look)
+    ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+    ax.set_ylim(bottom=0)
+    ax.set_xlabel(x)
+    ax.set_ylabel(label)
+    ax.legend(fontsize=8, ncols=2)
+    return ax

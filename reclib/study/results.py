@@ -72,7 +72,8 @@ TRIALS_FILE = "trials.csv"
 # what notebooks of one question measure, in the columns of metrics.csv
 COLD_FILE, NETWORK_FILE = "cold.csv", "network.csv"
 TASKS_FILE, DIVERSITY_FILE = "tasks.csv", "diversity.csv"
-MEASURED = (COLD_FILE, NETWORK_FILE, TASKS_FILE, DIVERSITY_FILE)
+CTR_FILE = "ctr.csv"
+MEASURED = (COLD_FILE, NETWORK_FILE, TASKS_FILE, DIVERSITY_FILE, CTR_FILE)
 RECORDED = (METRICS_FILE, COSTS_FILE, TRIALS_FILE, *MEASURED, PROVENANCE_FILE, "headline.svg")
 KEY = ["data", "protocol", "variant", "model", "metric"]
 
