@@ -299,7 +299,7 @@ def proportion_interval(hits: int, trials: int) -> tuple[float, float]:
     z = 1.959964
     middle = (hits + z**2 / 2) / (trials + z**2)
     half = z / (trials + z**2) * np.sqrt(hits * (trials - hits) / trials + z**2 / 4)
-    return middle - half, middle + half
+    return max(middle - half, 0.0), min(middle + half, 1.0)
 
 
 def simplex_plot(trials: pd.DataFrame, metric: str) -> Axes:
@@ -517,10 +517,11 @@ def series_plot(rows: pd.DataFrame, x: str, *, label: str, ax: Axes | None = Non
         _, ax = plt.subplots(figsize=(COLUMN, 3.6))
     for model, part in rows.groupby("model", sort=False):
         plain = str(model).partition(":")[0]
-        look = {"color": COLOURS.get(plain, GREY), "linestyle": "-" if plain == model else "--"}
         part = part.sort_values(x)
-        ax.fill_between(part[x], part["low"], part["high"], color=look["color"], alpha=0.15, lw=0)
-        ax.plot(part[x], part["value"], marker="o", markersize=4, label=model, **look)
+        across, value, low, high = part[[x, "value", "low", "high"]].to_numpy(float).T
+        colour, line = COLOURS.get(plain, GREY), "-" if plain == model else "--"
+        ax.fill_between(across, low, high, color=colour, alpha=0.15, linewidth=0)
+        ax.plot(across, value, line, color=colour, marker="o", markersize=4, label=str(model))
     ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     ax.set_ylim(bottom=0)
     ax.set_xlabel(x)

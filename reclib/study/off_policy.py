@@ -29,7 +29,7 @@ Ints = NDArray[np.int64]
 
 PLACES = 3  # of a page, as in Open Bandit
 SHARPNESS = 3.0  # e^3 between the chances of a policy's best and worst product
-RUNS_AT_ONCE = 50  # bounds memory
+RUNS_AT_ONCE, USERS_AT_ONCE = 50, 1024  # bound the memory
 UNIFORM = "random"  # the policy that shows every product alike
 COLUMNS = ["protocol", "variant", "model", "metric", "value", "low", "high", "users", "seeds"]
 
@@ -153,7 +153,9 @@ def make_campaign(
     chance = [truth.click_probability(*ids, rank=place + 1) for place in range(PLACES)]
     policies = {UNIFORM: np.full((len(users), n_items), 1 / n_items)}
     for name, scorer in scorers.items():
-        scores = scorer.score(users, chosen)
+        # in batches, for a fusion scores the whole catalogue first
+        batches = np.array_split(users, -(-len(users) // USERS_AT_ONCE))
+        scores = np.vstack([scorer.score(batch, chosen) for batch in batches])
         scaled = np.nan_to_num(normalised(scores, np.zeros(scores.shape, bool))).astype(float)
         likely = np.exp(SHARPNESS * scaled)
         policies[name] = likely / likely.sum(axis=1, keepdims=True)
@@ -283,14 +285,14 @@ def estimate_campaign(
     Returns
     -------
     Estimated
-        Variant ``campaign``: ``ctr`` is what each policy really gets, with an interval over
+        Variant ``campaign, truth``: ``ctr`` is what each policy really gets, with an interval over
         users. Variant ``campaign, from random``: the estimates from one log, with
         ``mean_weight`` and ``effective_share``. With ``, 1000 runs`` behind it: ``bias_…``,
         the mean estimate over the truth minus 1, and ``coverage_…``, the share of the runs
         whose 95 % interval holds the truth.
     """
     truth = {(name, "ctr"): campaign.ctr(name)[None, :] for name in campaign.policies}
-    tables = [summarise(truth, "online", "campaign", n_resamples=n_resamples, rng=rng)]
+    tables = [summarise(truth, "online", "campaign, truth", n_resamples=n_resamples, rng=rng)]
     diagnosed = []
     for logger, target in pairs:
         before, now = (
@@ -414,6 +416,33 @@ def compare_policies(
     return Estimated(pd.concat(tables, ignore_index=True), pd.DataFrame(diagnosed))
 
 
+def by_pair(metrics: pd.DataFrame) -> pd.DataFrame:
+    """Name each estimate by its policy and its log, and set the policy's own rate beside it.
+
+    Parameters
+    ----------
+    metrics
+        Of an `Estimated`.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Columns model, metric, value, low, high; a model is called ``bts from random, men``.
+        Its ``ctr`` is the truth, or what its own log says.
+    """
+    parts = metrics["variant"].str.partition(", ")
+    place, log = parts[0], parts[2]
+    estimates = log.str.startswith("from ")
+    name = metrics["model"] + " " + log + ", " + place
+    own = metrics[~estimates].assign(place=place)
+    pairs = metrics.assign(name=name, place=place)[estimates]
+    pairs = pairs.drop_duplicates("name")[["name", "place", "model"]]
+    own = pairs.merge(own, on=["place", "model"])
+    columns = ["name", "metric", "value", "low", "high"]
+    table = pd.concat([own[columns], metrics.assign(name=name)[estimates][columns]])
+    return table.rename(columns={"name": "model"}).reset_index(drop=True)
+
+
 def _by(table: pl.DataFrame, column: str) -> list[tuple[str, pl.DataFrame]]:
     parts = table.partition_by(column, as_dict=True, maintain_order=True)
     return [(str(name), part) for (name,), part in parts.items()]
@@ -475,5 +504,5 @@ def _context(campaign: Campaign, user: Ints, place: Ints) -> pd.DataFrame:
 
 
 def _rows(found: pd.DataFrame, variant: str, model: str, units: int) -> pd.DataFrame:
-    columns = {"protocol": "online", "variant": variant, "model": model, "users": units, "seeds": 1}
-    return found.assign(**columns)[COLUMNS]
+    rows = found.assign(protocol="online", variant=variant, model=model, users=units, seeds=1)
+    return rows[COLUMNS]

@@ -9,15 +9,25 @@ import pandas as pd
 import polars as pl
 from numpy.typing import NDArray
 
-from reclib.data import Marketplace, Prepared, prepare
+from reclib.data import Fold, Marketplace, Prepared, prepare
 from reclib.errors import ReclibError
 from reclib.evaluation import click_probabilities
 from reclib.models import Scorer
 from reclib.models.base import Indices
-from reclib.study.experiment import NO_COMPARISONS, summarise
+from reclib.study.experiment import (
+    LLM,
+    NO_COMPARISONS,
+    TRADITIONAL,
+    choose_profile,
+    fusion_parts,
+    summarise,
+    tuned_fusion,
+)
 
 Floats = NDArray[np.float64]
 
+YARDSTICKS = ("random", "popular")
+PARTS = ("content", "collaborative", "collaborative:interactions", "language")
 HEAD = 0.1  # share of the catalogue that counts as its popular products
 ONCE = ":once"  # behind the name of a policy that is fitted before the first round only
 
@@ -43,6 +53,42 @@ class Round:
     chance: Floats
     clicked: NDArray[np.bool_]
     head: NDArray[np.bool_]
+
+
+def shop_policies(
+    scorers: Mapping[str, Scorer],
+    fold: Fold,
+    *,
+    n_trials: int = 66,
+    normalise: str = "global",
+    k: int = 10,
+    rng: int = 0,
+) -> dict[str, Scorer]:
+    """Make the policies that the shop compares: chance, popularity, and Table II's two models.
+
+    Parameters
+    ----------
+    scorers
+        `YARDSTICKS` and `PARTS`, by name.
+    fold
+        The validation fold.
+    n_trials, normalise, k, rng
+        As in `reclib.study.experiment.tuned_fusion`.
+
+    Returns
+    -------
+    dict
+        ``random``, ``popular``, ``traditional``, ``llm-fusion``.
+    """
+    profile = choose_profile(scorers, fold, k=k, rng=rng)
+    parts = fusion_parts(scorers, profile)
+    fused = {
+        name: tuned_fusion(
+            name, parts[name], fold, n_trials=n_trials, normalise=normalise, k=k, rng=rng
+        )
+        for name in (TRADITIONAL, LLM)
+    }
+    return {**{name: scorers[name] for name in YARDSTICKS}, **fused}
 
 
 def serve_rounds(
@@ -144,7 +190,8 @@ def _serve(
     marketplace: Marketplace, scorer: Scorer, n_rounds: int, k: int, learn: bool, rng: int
 ) -> list[Round]:
     """Serve the rounds of one policy."""
-    if marketplace.truth is None:
+    truth = marketplace.truth
+    if truth is None:
         raise ReclibError(
             f"{marketplace.name} is not simulated: nobody knows what would have been clicked; "
             "load('simulated')"
@@ -155,7 +202,7 @@ def _serve(
         if learn or number == 0:
             scorer.fit(prepared, rng=rng + number)
         top = _new_to_user(scorer, prepared, k)
-        chance = click_probabilities(top, prepared, marketplace.truth)
+        chance = click_probabilities(top, prepared, truth)
         drawn = np.random.default_rng([rng, number]).random(top.shape)
         clicked = drawn < np.nan_to_num(chance)
         rounds.append(Round(top, chance, clicked, _head(prepared)))
