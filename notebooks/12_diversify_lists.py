@@ -156,3 +156,5 @@ display(Markdown(f"{claim} {said}"))
 # - Diversity by itself is no merit; what counts is its price in accuracy.
 # - A term in the loss and a choice afterwards pay that price in different ways: the figure
 #   says which is cheaper on these data.
+#
+# Next: [clicks](13_estimate_clicks).

@@ -175,3 +175,5 @@ diversity.style.format("{:.3f}").format(
 #   nothing.
 # - Values of the paper's size come from few wrong products beside each right one, where
 #   saying "yes" to everything is a strong rival.
+#
+# Next: [beyond accuracy](15_look_beyond).

@@ -1,12 +1,17 @@
 """Evaluation: protocols, metrics, intervals."""
 
 from reclib.evaluation.classification import classification_metrics, confusion_counts
-from reclib.evaluation.metrics import (
-    diversity_features,
+from reclib.evaluation.ctr import (
+    ClickModel,
+    Logged,
+    click_probabilities,
+    cross_fitted,
+    diagnose,
     expected_ctr,
-    intra_list_diversity,
-    ranking_metrics,
+    off_policy,
+    resampled,
 )
+from reclib.evaluation.metrics import diversity_features, intra_list_diversity, ranking_metrics
 from reclib.evaluation.protocols import (
     Outcome,
     Pairs,
@@ -21,6 +26,8 @@ from reclib.evaluation.tuning import Space, Tuning, tune
 from reclib.evaluation.weighing import choose_weights
 
 __all__ = [
+    "ClickModel",
+    "Logged",
     "Outcome",
     "Pairs",
     "Space",
@@ -29,16 +36,21 @@ __all__ = [
     "bootstrap_sums",
     "choose_weights",
     "classification_metrics",
+    "click_probabilities",
     "confusion_counts",
+    "cross_fitted",
+    "diagnose",
     "diversity_features",
     "evaluate",
     "expected_ctr",
     "intra_list_diversity",
     "holm",
     "interval",
+    "off_policy",
     "pair_counts",
     "pair_metrics",
     "ranking_metrics",
+    "resampled",
     "sample_pairs",
     "tune",
 ]

@@ -6,7 +6,6 @@ import scipy.sparse as sp
 from numpy.typing import NDArray
 from sklearn.feature_extraction.text import TfidfVectorizer
 
-from reclib.data import Prepared, Truth
 from reclib.errors import ReclibError
 
 Floats = NDArray[np.float64]
@@ -138,41 +137,6 @@ def intra_list_diversity(top: NDArray[np.int64], features: sp.csr_array) -> Floa
     pairs = np.where(length > 1, length * (length - 1), np.nan)
     diversity: Floats = 1 - (total - own) / pairs
     return diversity
-
-
-def expected_ctr(
-    top: NDArray[np.int64], prepared: Prepared, truth: Truth, *, batch_size: int = 1024
-) -> Floats:
-    """Take the expected clicks per shown product from the simulator's truth.
-
-    Parameters
-    ----------
-    top
-        Shape (n_users, k): the list shown to each user; −1 where it is shorter.
-    prepared
-        Gives the outside ids.
-    truth
-        Of a simulated marketplace. Logged purchases cannot stand in for it: nothing is
-        known of what was shown, so there the click-through rate is not measurable.
-    batch_size
-        Users at once.
-
-    Returns
-    -------
-    ndarray
-        float64, shape (n_users,), every product being looked at; NaN for an empty list.
-    """
-    rates = np.full(len(top), np.nan)
-    for start in range(0, len(top), batch_size):
-        shown = top[start : start + batch_size]
-        items, column = np.unique(shown[shown >= 0], return_inverse=True)
-        users = prepared.user_ids[start : start + len(shown)]
-        clicks = truth.click_probability(list(users), list(prepared.item_ids[items]))
-        row, _ = np.nonzero(shown >= 0)
-        sums = np.bincount(row, weights=clicks[row, column], minlength=len(shown))
-        with np.errstate(invalid="ignore"):
-            rates[start : start + len(shown)] = sums / (shown >= 0).sum(axis=1)
-    return rates
 
 
 def _hits(top: NDArray[np.int64], relevant: sp.csr_array) -> NDArray[np.bool_]:

@@ -299,7 +299,7 @@ def proportion_interval(hits: int, trials: int) -> tuple[float, float]:
     z = 1.959964
     middle = (hits + z**2 / 2) / (trials + z**2)
     half = z / (trials + z**2) * np.sqrt(hits * (trials - hits) / trials + z**2 / 4)
-    return middle - half, middle + half
+    return max(middle - half, 0.0), min(middle + half, 1.0)
 
 
 def simplex_plot(trials: pd.DataFrame, metric: str) -> Axes:
@@ -564,5 +564,42 @@ def group_plot(metrics: pd.DataFrame, metric: str, *, models: Sequence[str]) -> 
     ax.axhline(0, color="black", linewidth=0.8)
     ax.set_xticks(range(len(names)), names)
     ax.set_ylabel(f"{metric}; line: 95 % interval")
+    ax.legend(fontsize=8, ncols=2)
+    return ax
+
+
+def series_plot(rows: pd.DataFrame, x: str, *, label: str, ax: Axes | None = None) -> Axes:
+    """Draw a value with its 95 % interval along whole numbers, one line a model.
+
+    Parameters
+    ----------
+    rows
+        Columns model, value, low, high, and `x`.
+    x
+        Which column goes across; it is the name of the axis.
+    label
+        Of the values.
+    ax
+        Where; a new figure by default.
+
+    Returns
+    -------
+    Axes
+        From zero. A variant of a model, such as ``popular:once``, has the model's colour and
+        is dashed.
+    """
+    if ax is None:
+        _, ax = plt.subplots(figsize=(COLUMN, 3.6))
+    for model, part in rows.groupby("model", sort=False):
+        plain = str(model).partition(":")[0]
+        part = part.sort_values(x)
+        across, value, low, high = part[[x, "value", "low", "high"]].to_numpy(float).T
+        colour, line = COLOURS.get(plain, GREY), "-" if plain == model else "--"
+        ax.fill_between(across, low, high, color=colour, alpha=0.15, linewidth=0)
+        ax.plot(across, value, line, color=colour, marker="o", markersize=4, label=str(model))
+    ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+    ax.set_ylim(bottom=0)
+    ax.set_xlabel(x)
+    ax.set_ylabel(label)
     ax.legend(fontsize=8, ncols=2)
     return ax

@@ -73,8 +73,9 @@ METRICS_FILE, COSTS_FILE, PROVENANCE_FILE = "metrics.csv", "costs.csv", "provena
 TRIALS_FILE = "trials.csv"
 # what notebooks of one question measure, in the columns of metrics.csv
 COLD_FILE, NETWORK_FILE = "cold.csv", "network.csv"
-TASKS_FILE, DIVERSITY_FILE, BEYOND_FILE = "tasks.csv", "diversity.csv", "beyond.csv"
-MEASURED = (COLD_FILE, NETWORK_FILE, TASKS_FILE, DIVERSITY_FILE, BEYOND_FILE)
+TASKS_FILE, DIVERSITY_FILE = "tasks.csv", "diversity.csv"
+BEYOND_FILE, CTR_FILE = "beyond.csv", "ctr.csv"
+MEASURED = (COLD_FILE, NETWORK_FILE, TASKS_FILE, DIVERSITY_FILE, BEYOND_FILE, CTR_FILE)
 RECORDED = (METRICS_FILE, COSTS_FILE, TRIALS_FILE, *MEASURED, PROVENANCE_FILE, "headline.svg")
 KEY = ["data", "protocol", "variant", "model", "metric"]
 

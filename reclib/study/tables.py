@@ -339,6 +339,34 @@ def trials_table(trials: pd.DataFrame) -> Styler:
     return style.apply(lambda _: marks, axis=None).set_table_attributes('class="results"')
 
 
+def doubts_table(diagnosed: pd.DataFrame) -> Styler:
+    """Set the diagnostics of off-policy estimates in rows.
+
+    Parameters
+    ----------
+    diagnosed
+        Of a `reclib.study.off_policy.Estimated`.
+
+    Returns
+    -------
+    Styler
+        One row an estimate; what there is to doubt comes last.
+    """
+    names = {
+        "effective": "effective sample size",
+        "largest_weight": "largest weight",
+        "largest_share": "its share",
+        "tail_share": "share of the largest 1 %",
+    }
+    table = diagnosed.rename(columns=names).replace({"doubt": {"": "none"}})
+    style = table.style.hide().format(
+        dict(zip(names.values(), ("{:,.0f}", "{:,.1f}", "{:.2%}", "{:.1%}"), strict=True))
+    )
+    wrapped = "white-space: normal; text-align: left"
+    style = style.set_table_styles({"doubt": [{"selector": "", "props": wrapped}]})
+    return style.set_table_attributes('class="results"')
+
+
 def _short(value: object) -> str:
     return f"{value:.3g}" if isinstance(value, float) else str(value)
 
