@@ -7,12 +7,12 @@ its files changed. Dask spreads the runs over processes of this machine, or over
 """
 
 import errno
-import hashlib
+import logging
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache as cached_in_memory
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -39,6 +39,7 @@ DONE, FAILED, WAITING = "done", "failed", "waiting"
 # each numeric library has its own
 THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "POLARS_MAX_THREADS")
 FULL = (errno.ENOSPC, errno.EDQUOT)
+VALUES = (*results.KEY, "value", "low", "high", "users", "seeds")
 # of columns that may hold nothing, which has no type of its own
 TYPES = {
     **dict.fromkeys((*results.KEY, "notebook", "error"), "string"),
@@ -59,7 +60,8 @@ class Task:
     parameters: Mapping[str, Any]
     folder: Path
     stamp: str
-    code: tuple[str, str]  # hashes of the library and of the notebook
+    library: tuple[str, ...]  # the files of the library that the notebook depends on
+    code: tuple[str, str]  # hashes of those and of the notebook
     threads: int | None  # None: as the worker's own environment says
     timeout: int
 
@@ -71,20 +73,14 @@ class Task:
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a run ended."""
+    """How a run ended, and the rows that it measured."""
 
     status: str
     notebook: Path | None = None
     seconds: float | None = None
     peak_mb: float | None = None
-    files: tuple[str, ...] = ()
     error: str | None = None
-
-    @classmethod
-    def done(cls, task: Task, mark: Mapping[str, Any]) -> "Outcome":
-        """From the mark of an executed notebook."""
-        files = tuple(mark["results"])
-        return cls(DONE, task.notebook, mark["seconds"], mark["peak_mb"], files)
+    values: pd.DataFrame = field(default_factory=pd.DataFrame)
 
 
 def run_sweep(
@@ -131,7 +127,7 @@ def run_sweep(
     share = _share(workers, len(plan.runs)) if scheduler is None else None
     tasks = _tasks(plan, threads=share and share[1], timeout=timeout)
     with _locked(folder):
-        outcomes = {name: done for name, task in tasks.items() if (done := _finished(task))}
+        outcomes = _finished(tasks)
         print(f"{plan.name}: {_state(outcomes, tasks)}", flush=True)
         try:
             return _complete(plan, tasks, outcomes, scheduler, share and share[0])
@@ -192,11 +188,11 @@ def make_table(plan: Plan, outcomes: Mapping[str, Outcome]) -> pd.DataFrame:
     parts = []
     for run in plan.runs:
         outcome = outcomes.get(run.name, Outcome(WAITING))
-        values = results.read_values(folder / run.name, outcome.files)
-        rows = pd.DataFrame({"run": run.name, "status": outcome.status}, range(len(values) or 1))
+        n_rows = len(outcome.values) or 1
+        rows = pd.DataFrame({"run": run.name, "status": outcome.status}, range(n_rows))
         for name, value in run.parameters.items():
-            rows[PREFIX + name] = [value] * len(rows)
-        rows = rows.join(values)
+            rows[PREFIX + name] = [value] * n_rows
+        rows = rows.join(outcome.values.reindex(columns=VALUES))
         rows["seconds"], rows["peak_mb"] = outcome.seconds, outcome.peak_mb
         notebook = outcome.notebook
         rows["notebook"] = notebook.relative_to(folder).as_posix() if notebook else None
@@ -220,7 +216,7 @@ def run_task(task: Task) -> Outcome:
             f"a worker does not see {task.folder.parent}; the checkout must lie on a file system "
             "that all workers share"
         )
-    if (cache.source_hash(), results.file_hash(task.source)) != task.code:
+    if (cache.source_hash(task.library), results.file_hash(task.source)) != task.code:
         raise ReclibError(
             f"a worker has another {task.source.name} or library than this sweep, or they were "
             "changed while it ran; start the sweep, and its workers, again"
@@ -247,29 +243,43 @@ def run_task(task: Task) -> Outcome:
             error = f"{cause.ename}: {cause.evalue}".partition("\n")[0]
         kept = task.folder / "failed" / task.notebook.name
         return Outcome(FAILED, kept, error=error)
-    return Outcome.done(task, mark)
+    return _ended(task, mark)
+
+
+def _ended(task: Task, mark: Mapping[str, Any]) -> Outcome:
+    """Read what a run measured; files without the right columns make it a failed one."""
+    try:
+        values = results.read_values(task.folder, mark["results"])
+    except ReclibError as error:
+        return Outcome(FAILED, task.notebook, error=str(error))
+    return Outcome(DONE, task.notebook, mark["seconds"], mark["peak_mb"], values=values)
 
 
 def _tasks(plan: Plan, *, threads: int | None, timeout: int) -> dict[str, Task]:
     """Give each run its folder, and the stamp of everything that its output depends on."""
-    code = cache.source_hash(), results.file_hash(plan.source)
-
-    @cached_in_memory
-    def of_data(data: str, size: str) -> str:  # reads every file of the data set
-        return Run({"data": data, "size": size}).stamp(plan.source)
+    # a sweep takes long, so a change elsewhere in the library must not undo it
+    library = cache.behind(*cache.imported(plan.source.read_text(encoding="utf-8")))
+    code = cache.source_hash(library), results.file_hash(plan.source)
+    of_data = cached_in_memory(lambda data: Run({"data": data}))  # reads every file of the set
 
     def task(run: PlannedRun) -> Task:
         given, folder = run.parameters, sweep_folder(plan.name) / run.name
-        data = of_data(given.get("data", "simulated"), given.get("size", "smoke"))
-        stamp = hashlib.sha256(f"{data} {settings_hash(given)}".encode()).hexdigest()
-        return Task(plan.source, given, folder, stamp, code, threads, timeout)
+        common = of_data(given.get("data", "simulated"))
+        stamp = settings_hash(
+            {"code": code, "lock": common.lock, "data": common.data_files, "parameters": given}
+        )
+        return Task(plan.source, given, folder, stamp, library, code, threads, timeout)
 
     return {run.name: task(run) for run in plan.runs}
 
 
-def _finished(task: Task) -> Outcome | None:
-    mark = fresh_mark(task.notebook, task.stamp, task.folder)
-    return Outcome.done(task, mark) if mark else None
+def _finished(tasks: Mapping[str, Task]) -> dict[str, Outcome]:
+    """Find the runs that need not be done again."""
+    marks = {
+        name: fresh_mark(task.notebook, task.stamp, task.folder) for name, task in tasks.items()
+    }
+    found = {name: _ended(tasks[name], mark) for name, mark in marks.items() if mark}
+    return {name: outcome for name, outcome in found.items() if outcome.status == DONE}
 
 
 def _complete(
@@ -349,7 +359,8 @@ def _local_cluster(workers: int) -> Any:
         n_workers=workers,
         threads_per_worker=1,
         memory_limit=0,  # the kernels hold the memory, and Dask would not see it
-        dashboard_address=None,
+        dashboard_address="127.0.0.1:0",  # by default it may be seen from outside
+        silence_logs=logging.CRITICAL,  # a run that goes wrong is reported with its reason
     )
 
 
@@ -397,7 +408,8 @@ def _progress(total: int) -> Iterator[Callable[[str, Outcome], None]]:
             kept = f"; as far as it came: {outcome.notebook}" if outcome.notebook else ""
             line = f"{name} … failed: {outcome.error}{kept}"
         left = (time.monotonic() - started) / ended * (total - ended)
-        tqdm.write(f"[{ended}/{total}] {line} (about {tqdm.format_interval(left)} left)")
+        rest = f" (about {tqdm.format_interval(left)} left)" if left else ""
+        tqdm.write(f"[{ended}/{total}] {line}{rest}")
 
     try:
         yield tell
