@@ -6,13 +6,16 @@ SHELL := bash
 DATA ?= simulated
 SIZE ?= small
 SEED ?=
+SWEEP ?= params/sweeps/history.yaml
+WORKERS ?=
+SCHEDULER ?=
 PYTHON ?= python3
 PYTEST_ARGS ?= -n 2 --dist loadfile
 RUN := --data "$(DATA)" --size $(SIZE) $(SEED:%=--seed %)
 BIN := .venv/bin
 LAB := .venv/etc/jupyter/labconfig/default_setting_overrides.json
 
-.PHONY: help book test lab reference verify doctor lint format clean
+.PHONY: help book test lab sweep reference verify doctor lint format clean
 
 help: ## show this list
 	@echo "Usage: make TARGET [DATA=$(DATA)] [SIZE=smoke|small|paper|full] [SEED=0]"
@@ -29,6 +32,9 @@ test: lint ## lint, check types and run every test (PYTEST_ARGS="-k name" for so
 
 lab: .venv/.installed ## open the notebooks in JupyterLab
 	$(BIN)/jupyter lab --LabApp.default_url=/lab/tree/notebooks
+
+sweep: .venv/.installed ## run SWEEP=params/sweeps/NAME.yaml, here (WORKERS=2) or on SCHEDULER=tcp://…
+	$(BIN)/reclib sweep "$(SWEEP)" $(WORKERS:%=--workers %) $(SCHEDULER:%=--scheduler %)
 
 reference: .venv/.installed ## record a reference run of DATA at SIZE under results/reference
 	$(BIN)/reclib reference $(RUN)

@@ -77,8 +77,12 @@ def behind(*modules: str) -> tuple[str, ...]:
 
 @cache_in_memory
 def _imported(module: str) -> tuple[str, ...]:
-    """Modules of the library that a module of it imports, anywhere in its source."""
     source = Path(importlib.import_module(module).__file__ or "").read_text(encoding="utf-8")
+    return imported(source)
+
+
+def imported(source: str) -> tuple[str, ...]:
+    """Name the modules of the library that a Python text imports, anywhere in it."""
     found = []
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == PACKAGE.name:

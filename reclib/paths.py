@@ -12,6 +12,7 @@ PARAMS = ROOT / "params"
 EXECUTED = ROOT / "book" / "_executed"
 CACHE = ROOT / "data" / "cache"
 RUNS = ROOT / "results" / "runs"
+SWEEPS = ROOT / "results" / "sweeps"
 REFERENCE = ROOT / "results" / "reference"
 
 

@@ -24,6 +24,7 @@ EXAMPLES = """examples:
   reclib run --only 03 --set recency=0.9 --force    one notebook with another parameter
   reclib params --data amazon-beauty --size full    every parameter and its value
   reclib verify --data amazon-beauty --size full    run again and compare with the reference
+  reclib sweep params/sweeps/history.yaml           many runs of one notebook, in parallel
   reclib fetch                                      the public data sets that can be downloaded
   reclib fetch amazon-2023/Gift_Cards               download one of them into RECLIB_DATA
   reclib card online-retail                         count what a data set holds, for the book
@@ -78,6 +79,27 @@ def _verify(options: argparse.Namespace) -> int:
         return 0
     _print_table("out of band", list(map(str, wrong)), wrong.itertuples(index=False, name=None))
     return 1
+
+
+def _sweep(options: argparse.Namespace) -> int:
+    """Do the runs of a sweep that are missing; say which of them failed."""
+    from reclib.study import sweep  # papermill takes seconds to import
+
+    table = sweep.run_sweep(
+        options.file,
+        workers=options.workers,
+        scheduler=options.scheduler,
+        yes=options.yes,
+        timeout=options.timeout,
+    )
+    runs = table.drop_duplicates("run")
+    failed = runs[runs["status"] == sweep.FAILED]
+    if len(failed):
+        rows = failed[["run", "error", "notebook"]].itertuples(index=False, name=None)
+        _print_table("failed", ["run", "error", "notebook"], rows)
+    folder = sweep.sweep_folder(options.file.stem)
+    print(f"{len(runs) - len(failed)} of {len(runs)} runs done: {folder / sweep.TABLE_FILE}")
+    return 1 if len(failed) else 0
 
 
 def _doctor(_: argparse.Namespace) -> int:
@@ -185,6 +207,15 @@ def _parser() -> argparse.ArgumentParser:
         add("verify", _verify, "run everything again and compare with the recorded results"),
         add("params", _params, "show every parameter of a run and where it is declared"),
     ]
+    sweep = add("sweep", _sweep, "run a notebook with many settings, those not done yet")
+    sweep.add_argument("file", type=Path, metavar="FILE", help="as those in params/sweeps")
+    sweep.add_argument(
+        "--workers", type=int, metavar="N", help="runs at a time on this machine (default: cores)"
+    )
+    sweep.add_argument(
+        "--scheduler", metavar="ADDRESS", help="of a Dask cluster to run on, e.g. tcp://host:8786"
+    )
+    sweep.add_argument("--yes", action="store_true", help="start also more than 10,000 runs")
     add("doctor", _doctor, "print what a bug report needs, and what to mend")
     fetch_command = add("fetch", _fetch, "download a public data set, or list those there are")
     fetch_command.add_argument("name", nargs="?", metavar="NAME", help="as reclib fetch lists them")
@@ -209,7 +240,7 @@ def _parser() -> argparse.ArgumentParser:
             "--set", action="append", default=[], metavar="NAME=VALUE", help="change a parameter"
         )
     run_command, reference, verify, _ = running
-    for command in (run_command, reference, verify):
+    for command in (run_command, reference, verify, sweep):
         command.add_argument(
             "--timeout",
             type=int,

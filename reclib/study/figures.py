@@ -115,8 +115,14 @@ def interval_plot(metrics: pd.DataFrame, metric: str, *, ax: Axes | None = None)
     return ax
 
 
-def heatmap(table: pd.DataFrame, *, label: str = "") -> Figure:
-    """Draw a table of values in [0, 1] as in Fig. 4: darker is less.
+def heatmap(
+    table: pd.DataFrame,
+    *,
+    label: str = "",
+    limits: tuple[float, float] = (0, 1),
+    style: str = ".2f",
+) -> Figure:
+    """Draw a table of values as in Fig. 4: darker is less.
 
     Parameters
     ----------
@@ -124,6 +130,10 @@ def heatmap(table: pd.DataFrame, *, label: str = "") -> Figure:
         Rows and columns as to be shown; NaN is drawn as "not measurable".
     label
         Of the colour bar.
+    limits
+        Values of the darkest and the lightest colour.
+    style
+        Format of a value.
 
     Returns
     -------
@@ -132,17 +142,18 @@ def heatmap(table: pd.DataFrame, *, label: str = "") -> Figure:
     """
     figure, ax = plt.subplots(figsize=(COLUMN, 0.9 + 0.42 * len(table)))
     values = table.to_numpy(float)
-    image = ax.imshow(np.ma.masked_invalid(values), vmin=0, vmax=1, aspect="auto")
+    low, high = limits
+    image = ax.imshow(np.ma.masked_invalid(values), vmin=low, vmax=high, aspect="auto")
     for (row, column), value in np.ndenumerate(values):
         missing = np.isnan(value)
         ax.text(
             column,
             row,
-            "not\nmeasurable" if missing else f"{value:.2f}",
+            "not\nmeasurable" if missing else format(value, style),
             ha="center",
             va="center",
             fontsize=7 if missing else 9,
-            color="white" if value < 0.5 else "black",
+            color="white" if value < (low + high) / 2 else "black",
         )
     ax.set_xticks(range(table.shape[1]), table.columns)
     ax.set_yticks(range(len(table)), table.index)

@@ -9,7 +9,7 @@ default, so every name and type is checked here.
 import ast
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -32,6 +32,18 @@ def notebooks() -> list[Path]:
     if not found:
         raise ReclibError(f"no notebook NN_name.py in {paths.NOTEBOOKS}; is the checkout complete?")
     return found
+
+
+def find_notebooks(only: Sequence[str]) -> list[Path]:
+    """Return the notebooks that `only` names by number or name, in reading order."""
+    sources = notebooks()
+    names = {source.stem: source for source in sources}
+    numbers = {stem[:2]: stem for stem in names}
+    wanted = [numbers.get(name.zfill(2), name) for name in only]
+    for name in wanted:
+        if name not in names:
+            raise unknown("notebook", name, names)
+    return [source for source in sources if source.stem in wanted]
 
 
 def read_notebook(source: Path) -> "NotebookNode":
@@ -162,13 +174,37 @@ def load_parameters(
     declared = all_declared()
     chosen: dict[str, Any] = {"data": data, "size": size, "seed": 0}
     for place, values in ((file.name, from_file), ("command line", extra)):
-        for name, value in values.items():
-            if name not in declared:
-                raise ReclibError(f"{place}: {unknown('parameter', name, declared)}")
-            for notebook, default in declared[name].items():
-                value = _conform(value, default, f"{place}: {name!r} (declared in {notebook})")
-            chosen[name] = value
+        chosen |= checked_parameters(values, declared, place)
     return chosen
+
+
+def checked_parameters(
+    values: Mapping[str, Any], declared: Mapping[str, Mapping[str, Any]], place: str
+) -> dict[str, Any]:
+    """Return `values` in the types of the defaults.
+
+    Parameters
+    ----------
+    values
+        Name to value, as a person wrote them.
+    declared
+        Name to notebook to default, as `all_declared` returns them.
+    place
+        Where they were written, for the message.
+
+    Raises
+    ------
+    ReclibError
+        A name that no notebook declares, or a value whose type is not the default's.
+    """
+    checked = {}
+    for name, value in values.items():
+        if name not in declared:
+            raise ReclibError(f"{place}: {unknown('parameter', name, declared)}")
+        for notebook, default in declared[name].items():
+            value = _conform(value, default, f"{place}: {name!r} (declared in {notebook})")
+        checked[name] = value
+    return checked
 
 
 def read_yaml(file: Path) -> dict[str, Any]:

@@ -66,15 +66,30 @@ class Run:
 
     def fresh(self, source: Path) -> Mapping[str, Any] | None:
         """Return the executed notebook's mark if nothing that it depends on has changed."""
-        try:
-            notebook = nbformat.read(executed(source), as_version=4)  # type: ignore[no-untyped-call]
-        except (OSError, ValueError):
-            return None
-        mark: Mapping[str, Any] = notebook.metadata.get("reclib", {})
-        if mark.get("stamp") != self.stamp(source):
-            return None
-        now = hashes(self.folder)
-        return mark if all(now.get(name) == sha for name, sha in mark["results"].items()) else None
+        return fresh_mark(executed(source), self.stamp(source), self.folder)
+
+
+def fresh_mark(notebook: Path, stamp: str, folder: Path) -> Mapping[str, Any] | None:
+    """Return an executed notebook's mark, if its stamp is `stamp` and its results are whole.
+
+    Parameters
+    ----------
+    notebook
+        The executed form; it need not exist.
+    stamp
+        Hash of everything that the output depends on.
+    folder
+        Of the result files.
+    """
+    try:
+        read = nbformat.read(notebook, as_version=4)  # type: ignore[no-untyped-call]
+    except (OSError, ValueError):
+        return None
+    mark: Mapping[str, Any] = read.metadata.get("reclib", {})
+    if mark.get("stamp") != stamp:
+        return None
+    now = hashes(folder)
+    return mark if all(now.get(name) == sha for name, sha in mark["results"].items()) else None
 
 
 def executed(source: Path) -> Path:

@@ -7,8 +7,9 @@ trial of the tuning; ``provenance.json`` says what made them.
 
 import hashlib
 import json
+import os
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -77,6 +78,7 @@ TASKS_FILE, DIVERSITY_FILE = "tasks.csv", "diversity.csv"
 BEYOND_FILE, CTR_FILE = "beyond.csv", "ctr.csv"
 MEASURED = (COLD_FILE, NETWORK_FILE, TASKS_FILE, DIVERSITY_FILE, BEYOND_FILE, CTR_FILE)
 RECORDED = (METRICS_FILE, COSTS_FILE, TRIALS_FILE, *MEASURED, PROVENANCE_FILE, "headline.svg")
+RUN_FOLDER = "RECLIB_RUN_FOLDER"  # the environment variable that names a folder for one run
 KEY = ["data", "protocol", "variant", "model", "metric"]
 
 _ANY: dict[str, Any] = {
@@ -125,8 +127,9 @@ class TrialRows(pa.DataFrameModel):
 
 
 def run_folder(data: str, size: str) -> Path:
-    """Return the folder of a run's result files."""
-    return paths.RUNS / f"{data_name(data)}-{size}"
+    """Return the folder of a run's result files; each run of a sweep is told one of its own."""
+    told = os.environ.get(RUN_FOLDER)
+    return Path(told) if told else paths.RUNS / f"{data_name(data)}-{size}"
 
 
 def reference_folder(data: str) -> Path:
@@ -171,6 +174,27 @@ def read_results(folder: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
         _read_table(folder / METRICS_FILE, MetricRows),
         _read_table(folder / COSTS_FILE, CostRows),
     )
+
+
+def read_values(folder: Path, names: Iterable[str]) -> pd.DataFrame:
+    """Read and check those of a run's files that have the columns of ``metrics.csv``.
+
+    Parameters
+    ----------
+    folder
+        Of the run.
+    names
+        Its result files, of any kind.
+
+    Returns
+    -------
+    pandas.DataFrame
+        The rows of all of them; none where the run measured nothing.
+    """
+    files = [name for name in (METRICS_FILE, *MEASURED) if name in set(names)]
+    tables = [_read_table(folder / name, MetricRows) for name in files]
+    empty = pd.DataFrame(columns=list(MetricRows.to_schema().columns))
+    return pd.concat(tables, ignore_index=True) if tables else empty
 
 
 def read_provenance(folder: Path) -> dict[str, Any]:

@@ -10,7 +10,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -19,6 +19,7 @@ from typing import Any
 
 import nbformat
 import papermill
+import psutil
 import zmq
 from ipykernel.kernelspec import write_kernel_spec
 from nbformat import NotebookNode
@@ -27,9 +28,15 @@ from tqdm import tqdm
 from traitlets.config import Config
 
 from reclib import cache, paths
-from reclib.errors import ReclibError, unknown
+from reclib.errors import ReclibError
 from reclib.study import results
-from reclib.study.parameters import data_name, load_parameters, notebooks, read_notebook
+from reclib.study.parameters import (
+    data_name,
+    find_notebooks,
+    load_parameters,
+    notebooks,
+    read_notebook,
+)
 from reclib.study.provenance import Run, executed, provenance, times
 
 SHOWN = 15  # last lines of a traceback that are printed; the kept notebook has them all
@@ -83,7 +90,7 @@ def run(
         If a cell raised, took too long, or its kernel died.
     """
     this = Run(load_parameters(data, size, seed=seed, overrides=overrides))
-    todo = _chosen(only)
+    todo = find_notebooks(only) if only else notebooks()
     started = datetime.now(UTC).isoformat(timespec="seconds")
     executed_any = False
     with kernel_environment(), _progress(len(todo)) as (begin, end):
@@ -93,14 +100,21 @@ def run(
                 end(source.stem, "fresh, skipped")
                 continue
             try:
-                seconds = _execute(source, this, timeout=timeout)
+                mark = execute(
+                    source,
+                    this.passed(source),
+                    stamp=this.stamp(source),
+                    folder=this.folder,
+                    target=executed(source),
+                    timeout=timeout,
+                )
             except KeyboardInterrupt:
                 raise Interrupted(
                     f"stopped in {source.stem}; finished notebooks are kept, and the same command "
                     "goes on from here"
                 ) from None
             executed_any = True
-            end(source.stem, f"{seconds:.1f} s")
+            end(source.stem, f"{mark['seconds']:.1f} s")
     if executed_any or not (this.folder / results.PROVENANCE_FILE).is_file():
         results.write_json(provenance(this, started), this.folder / results.PROVENANCE_FILE)
     if only and (stale := [other.stem for other in notebooks() if not this.fresh(other)]):
@@ -112,8 +126,8 @@ def run(
 
 
 @contextmanager
-def kernel_environment() -> Iterator[None]:
-    """Set what every kernel inherits, and put it back at the end."""
+def kernel_environment(**also: str) -> Iterator[None]:
+    """Set what every kernel inherits, and `also` by name, and put it back at the end."""
     before = dict(os.environ)
     with TemporaryDirectory(prefix="reclib-kernel-") as folder:
         # a "python3" kernel installed for the user may belong to another Python: ours goes first
@@ -132,6 +146,7 @@ def kernel_environment() -> Iterator[None]:
             "RECLIB_DATA": str(paths.data_dir()),
             "TOKENIZERS_PARALLELISM": "false",
             "TQDM_DISABLE": "1",  # a progress bar in a page fails the strict build
+            **also,
         }
         try:
             yield
@@ -140,45 +155,110 @@ def kernel_environment() -> Iterator[None]:
             os.environ.update(before)
 
 
-def _execute(source: Path, this: Run, *, timeout: int) -> float:
-    """Run one notebook; move it into the book only if it came to its end."""
-    notebook, stamp = read_notebook(source), this.stamp(source)
+def execute(
+    source: Path,
+    parameters: Mapping[str, Any],
+    *,
+    stamp: str,
+    folder: Path,
+    target: Path,
+    timeout: int,
+) -> dict[str, Any]:
+    """Run one notebook; move it to `target` only if it came to its end.
+
+    Parameters
+    ----------
+    source
+        The percent file.
+    parameters
+        Passed to it; it must declare them.
+    stamp
+        Hash of everything that its output depends on.
+    folder
+        Where it writes its result files.
+    target
+        Of the executed form.
+    timeout
+        Seconds that one cell may take.
+
+    Returns
+    -------
+    dict
+        The mark that the executed notebook bears: ``stamp``, ``seconds``, ``peak_mb`` (the
+        most memory that its kernel was seen to hold), ``parameters``, and the hash of every
+        file that it wrote, in ``results``.
+
+    Raises
+    ------
+    NotebookFailed
+        If a cell raised, took too long, or its kernel died; the notebook is kept in `folder`.
+    """
+    notebook = read_notebook(source)
     notebook.metadata["kernelspec"] = {
         "name": "python3",
         "display_name": "Python 3",
         "language": "python",
     }
-    kept = this.folder / "failed" / executed(source).name
+    kept = folder / "failed" / target.name
     kept.parent.mkdir(parents=True, exist_ok=True)
-    before, clock = times(this.folder), time.monotonic()
+    before, clock = times(folder), time.monotonic()
     try:
-        done = papermill.execute_notebook(
-            notebook,
-            kept,
-            parameters=this.passed(source),
-            kernel_name="python3",
-            cwd=paths.NOTEBOOKS,
-            progress_bar=False,
-            log_output=False,
-            request_save_on_cell_execute=True,
-            execution_timeout=timeout,
-            config=_encrypted(),
-        )
+        with _memory() as peak_mb:
+            done = papermill.execute_notebook(
+                notebook,
+                kept,
+                parameters=dict(parameters),
+                kernel_name="python3",
+                cwd=source.parent,
+                progress_bar=False,
+                log_output=False,
+                request_save_on_cell_execute=True,
+                execution_timeout=timeout,
+                config=_encrypted(),
+            )
     except (PapermillExecutionError, TimeoutError, RuntimeError) as error:  # cell, slow, kernel
         raise NotebookFailed(_explained(source, kept, error)) from error
-    seconds = round(time.monotonic() - clock, 1)
     # papermill notes the folders of this machine, and the whole input once more
-    done.metadata.papermill.update(input_path=source.name, output_path=executed(source).name)
-    written = [name for name, at in times(this.folder).items() if before.get(name) != at]
-    done.metadata["reclib"] = {
+    done.metadata.papermill.update(input_path=source.name, output_path=target.name)
+    written = [name for name, at in times(folder).items() if before.get(name) != at]
+    mark = {
         "stamp": stamp,
-        "seconds": seconds,
-        "parameters": this.passed(source),
-        "results": {name: results.file_hash(this.folder / name) for name in written},
+        "seconds": round(time.monotonic() - clock, 1),
+        "peak_mb": round(max(peak_mb)),
+        "parameters": dict(parameters),
+        "results": {name: results.file_hash(folder / name) for name in written},
     }
-    cache.atomic_write(executed(source), partial(nbformat.write, done))
+    done.metadata["reclib"] = mark
+    cache.atomic_write(target, partial(nbformat.write, done))
     kept.unlink()
-    return seconds
+    return mark
+
+
+@contextmanager
+def _memory() -> Iterator[list[float]]:
+    """Collect, twice a second, the resident memory of all processes started since, in MiB."""
+    this = psutil.Process()
+    older = set(this.children())
+    found, ended = [0.0], threading.Event()
+
+    def look() -> None:
+        while not ended.wait(0.5):
+            held = 0
+            for child in set(this.children()) - older:
+                with suppress(psutil.Error):  # it may have ended meanwhile
+                    held += sum(
+                        process.memory_info().rss
+                        for process in (child, *child.children(recursive=True))
+                    )
+            found.append(held / 2**20)
+
+    watch = threading.Thread(target=look, daemon=True)
+    watch.start()
+    try:
+        yield found
+    finally:
+        ended.set()
+        watch.join()
 
 
 def _explained(source: Path, kept: Path, error: Exception) -> str:
@@ -199,20 +279,6 @@ def _explained(source: Path, kept: Path, error: Exception) -> str:
 def _last_started(notebook: NotebookNode) -> str:
     started = [c for c in notebook.cells if c.metadata.get("papermill", {}).get("start_time")]
     return str(started[-1].source) if started else "(before the first cell)"
-
-
-def _chosen(only: Sequence[str] | None) -> list[Path]:
-    """Return the notebooks that `only` names by number or name."""
-    sources = notebooks()
-    if not only:
-        return sources
-    names = {source.stem: source for source in sources}
-    numbers = {stem[:2]: stem for stem in names}
-    wanted = [numbers.get(name.zfill(2), name) for name in only]
-    for name in wanted:
-        if name not in names:
-            raise unknown("notebook", name, names)
-    return [source for source in sources if source.stem in wanted]
 
 
 def _encrypted() -> Config:

@@ -1,0 +1,150 @@
+"""What the runs of a sweep show: a metric along a parameter or over two, and the best run."""
+
+from typing import Any
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from pandas.api.types import is_bool_dtype, is_numeric_dtype
+
+from reclib.errors import ReclibError, unknown
+from reclib.study.figures import COLOURS, COLUMN, GREY, heatmap
+from reclib.study.sweep import DONE, PREFIX
+
+
+def pick(table: pd.DataFrame, metric: str, *, models: list[str] | None = None) -> pd.DataFrame:
+    """Choose the rows of one metric that can be compared with each other.
+
+    Parameters
+    ----------
+    table
+        From `reclib.study.sweep.read_table`.
+    metric
+        E.g. ``"ndcg@10"``.
+    models
+        Whose; default all.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Rows of finished runs.
+
+    Raises
+    ------
+    ReclibError
+        An unknown metric or model, or rows of several protocols, variants or data sets.
+    """
+    done = table[table["status"] == DONE].dropna(subset=["metric"])
+    if metric not in set(done["metric"]):
+        raise unknown("metric", metric, done["metric"].unique())
+    rows = done[done["metric"] == metric]
+    for model in models or []:
+        if model not in set(rows["model"]):
+            raise unknown("model", model, rows["model"].unique())
+    rows = rows[rows["model"].isin(models)] if models else rows
+    for column in ("data", "protocol", "variant"):
+        found = rows[column].unique()
+        if len(found) > 1:
+            raise ReclibError(
+                f"{metric} was measured under several values of {column!r} "
+                f"({', '.join(found)}), which cannot be compared; "
+                f"take one of them, as in table[table[{column!r}] == {found[0]!r}]"
+            )
+    return rows
+
+
+def line_plot(rows: pd.DataFrame, across: str, *, ax: Axes | None = None) -> Axes:
+    """Draw a metric along a parameter, one line a model.
+
+    Parameters
+    ----------
+    rows
+        From `pick`.
+    across
+        The parameter; values that are not numbers are set side by side.
+    ax
+        Where; a new figure by default.
+
+    Returns
+    -------
+    Axes
+        The line is the mean of the runs with the same value, such as those of several seeds,
+        each of which is a dot where there is more than one; the band goes from the mean lower
+        to the mean upper end of their 95 % intervals over users.
+    """
+    column = _column(rows, across)
+    if ax is None:
+        _, ax = plt.subplots(figsize=(COLUMN, 3.6))
+    numeric = is_numeric_dtype(rows[column]) and not is_bool_dtype(rows[column])
+    marks = None if numeric else {value: at for at, value in enumerate(rows[column].unique())}
+    for model, own in rows.groupby("model", sort=False):
+        x = own[column] if marks is None else own[column].map(marks)
+        numbers = own[["value", "low", "high"]].astype(float).assign(x=x.astype(float))
+        mean = numbers.groupby("x").mean()
+        colour = COLOURS.get(str(model), GREY)
+        ax.plot(mean.index, mean["value"], color=colour, marker="o", markersize=3, label=model)
+        ax.fill_between(
+            mean.index, mean["low"], mean["high"], color=colour, alpha=0.15, linewidth=0
+        )
+        if len(mean) < len(numbers):
+            ax.scatter(numbers["x"], numbers["value"], s=12, color=colour, alpha=0.6, linewidth=0)
+    if marks is not None:
+        ax.set_xticks(list(marks.values()), [str(value) for value in marks])
+    ax.set_xlabel(across)
+    ax.set_ylabel(f"{rows['metric'].iloc[0]}; band: 95 % interval")
+    ax.legend(fontsize=8)
+    return ax
+
+
+def map_plot(rows: pd.DataFrame, across: str, up: str) -> Figure:
+    """Draw a metric over two parameters, as a heatmap.
+
+    Parameters
+    ----------
+    rows
+        From `pick`, of one model.
+    across, up
+        The two parameters.
+
+    Returns
+    -------
+    Figure
+        In each cell the mean over the runs with these values.
+
+    Raises
+    ------
+    ReclibError
+        Rows of several models.
+    """
+    if len(models := rows["model"].unique()) > 1:
+        raise ReclibError(f"a heatmap shows one model, not {', '.join(models)}; pick one")
+    grid = (
+        rows.assign(value=rows["value"].astype(float))
+        .pivot_table(
+            index=_column(rows, up), columns=_column(rows, across), values="value", dropna=False
+        )
+        .iloc[::-1]
+    )
+    low, high = float(np.nanmin(grid)), float(np.nanmax(grid))
+    figure = heatmap(
+        grid, label=f"{rows['metric'].iloc[0]} of {models[0]}", limits=(low, high), style=".4f"
+    )
+    figure.axes[0].set(xlabel=across, ylabel=up)
+    return figure
+
+
+def best_run(rows: pd.DataFrame) -> "pd.Series[Any]":
+    """Return the row with the highest value; its ``command`` repeats the run.
+
+    Choose on validation, or the best of many runs flatters.
+    """
+    return rows.iloc[int(rows["value"].to_numpy(float, na_value=-np.inf).argmax())]
+
+
+def _column(rows: pd.DataFrame, parameter: str) -> str:
+    names = [name.removeprefix(PREFIX) for name in map(str, rows) if name.startswith(PREFIX)]
+    if parameter not in names:
+        raise unknown("parameter", parameter, names)
+    return PREFIX + parameter
