@@ -116,10 +116,17 @@ policies = shop_policies(
 
 # %%
 served = serve_rounds(shop, policies, n_rounds=n_rounds, k=k, rng=seed)
-fixed = {name: policy for name, policy in policies.items() if name != "random"}
-once = serve_rounds(shop, fixed, n_rounds=n_rounds, k=k, learn=False, rng=seed)
+fixed = {name: policies[name] for name in policies if name != "random"}
+once = serve_rounds(
+    shop,
+    fixed,
+    n_rounds=n_rounds,
+    k=k,
+    learn=False,
+    rng=seed,
+)
 served |= {name + ONCE: rounds for name, rounds in once.items()}
-compared = {f"{name}-vs-{name}{ONCE}": (name, name + ONCE) for name in fixed}
+compared = {f"{one}-vs-{one}{ONCE}": (one, one + ONCE) for one in fixed}
 compared["llm-fusion-vs-traditional"] = ("llm-fusion", "traditional")
 rounds = measure_rounds(
     served, compared=compared, n_resamples=n_resamples, rng=seed
@@ -129,17 +136,21 @@ lists = rounds[~rounds["model"].str.contains("-vs-")]
 
 # %%
 first = lists[(lists["round"] == 1) & lists["model"].isin(list(policies))]
-tables.metrics_table(first, [f"ctr@{k}", f"place_ctr@{1}", f"place_ctr@{k}"])
+tables.metrics_table(first, [f"ctr@{k}", "place_ctr@1", f"place_ctr@{k}"])
 
 # %% tags=["hide-input"]
-found = rounds.set_index(["round", "model", "metric"])[["value", "low", "high"]]
-values = found.loc[(1, "llm-fusion-vs-traditional", f"ctr@{k}")]
-paper = " and ".join(f"{value:.2f}" for value in TABLE_II["ctr"])
+found = rounds.set_index(["round", "model", "metric"])
+found = found[["value", "low", "high"]]
+gain = found.loc[(1, "llm-fusion-vs-traditional", f"ctr@{k}")]
+usual = found.loc[(1, "traditional", f"ctr@{k}")].value
+before, after = TABLE_II["ctr"]
 display(
     Markdown(
-        f"In the first round the model with the language model is **{tables.verdict(*values)}** "
-        f"the traditional one: {values.value:+.4f} [{values.low:+.4f}, {values.high:+.4f}]. The "
-        f"paper prints rates of {paper}."
+        "In the first round the model with the language model is "
+        f"**{tables.verdict(*gain)}** the traditional one: "
+        f"{gain.value:+.5f} [{gain.low:+.5f}, {gain.high:+.5f}], or "
+        f"{gain.value / usual:+.1%}. The paper prints {before:.2f} and "
+        f"{after:.2f}, {after / before - 1:+.1%}."
     )
 )
 
@@ -162,7 +173,8 @@ plt.show()
 
 # %% mystnb={"figure": {"caption": "Rounds in the simulated shop: expected clicks per shown product, and the share of the lists that goes to the popular tenth of the products. Dashed: fitted once.", "name": "fig-ctr-rounds"}, "image": {"alt": "Two panels of lines over the rounds, one line a policy, solid and dashed."}} tags=["hide-input"]
 figure, panels = plt.subplots(2, 1, figsize=(figures.COLUMN, 6))
-for axes, metric in zip(panels, (f"ctr@{k}", f"head_share@{k}"), strict=True):
+shown = (f"ctr@{k}", f"head_share@{k}")
+for axes, metric in zip(panels, shown, strict=True):
     figures.series_plot(
         lists[lists["metric"] == metric], "round", label=metric, ax=axes
     )
@@ -172,14 +184,15 @@ plt.show()
 # %% tags=["hide-input"]
 lines = []
 for name in ("traditional", "llm-fusion"):
-    for metric in (f"head_share@{k}", f"ctr@{k}"):
-        value, low, high = found.loc[(n_rounds, f"{name}-vs-{name}{ONCE}", metric)]
+    pair = f"{name}-vs-{name}{ONCE}"
+    for metric in shown:
+        value, low, high = found.loc[(n_rounds, pair, metric)]
         said = {True: "raises", False: "lowers"}[value > 0]
         if low <= 0 <= high:
             said = "does not clearly change"
         lines.append(
-            f"- `{name}`: learning **{said}** its {metric}, {value:+.4f} "
-            f"[{low:+.4f}, {high:+.4f}]."
+            f"- `{name}`: learning **{said}** its {metric}, {value:+.5f} "
+            f"[{low:+.5f}, {high:+.5f}]."
         )
 display(Markdown("In the last round:\n\n" + "\n".join(lines)))
 
@@ -208,7 +221,12 @@ display(Markdown("In the last round:\n\n" + "\n".join(lines)))
 prepared = prepare(shop)
 for policy in fixed.values():
     policy.fit(prepared, rng=seed)
-campaign = make_campaign(prepared, shop.truth, fixed, n_items=campaign_items)
+campaign = make_campaign(
+    prepared,
+    shop.truth,
+    fixed,
+    n_items=campaign_items,
+)
 estimated = estimate_campaign(
     campaign,
     [
@@ -248,7 +266,7 @@ for what in ("bias", "coverage"):
 
 # %% [markdown]
 # The model has no term for the match of a visitor and a product, so DM misjudges policies that
-# are personal, and its intervals hold nothing. DR has the same model and repairs it.
+# are personal, and a narrow interval makes that no better. DR has the same model and repairs it.
 #
 # ## When not to trust it
 #
@@ -268,20 +286,18 @@ tables.doubts_table(estimated.diagnosed)
 # %% tags=["hide-input"]
 if "open-bandit" in present():
     log = load("open-bandit", size="full")
-    display(Markdown(tables.origin_note(log).replace("this page", "this section")))
+    note = tables.origin_note(log).replace("this page", "this section")
+    display(Markdown(note))
     bandit = compare_policies(
         log.impressions, log.items, n_resamples=n_resamples, rng=seed
     )
-    write_measured(
-        bandit.metrics.assign(data=log.name), run_folder(log.name, "full"), CTR_FILE
-    )
+    written = bandit.metrics.assign(data=log.name)
+    write_measured(written, run_folder(log.name, "full"), CTR_FILE)
     pairs = by_pair(bandit.metrics)
     display(tables.metrics_table(pairs, ["ctr", *estimators], mark=False))
     display(tables.doubts_table(bandit.diagnosed))
 else:
-    display(
-        Markdown("Its files are not here; `reclib fetch open-bandit` brings them.")
-    )
+    display(Markdown("Not here; `reclib fetch open-bandit` brings it."))
 
 # %% [markdown]
 # `ctr` is what the policy got in its own log. The relative error, as a mean over resamples of
@@ -298,7 +314,8 @@ if "open-bandit" in present():
         }
     )
     names = [f"mean_error_{name}" for name in estimators]
-    display(tables.metrics_table(pd.concat([pairs, theirs]), names, mark=False))
+    beside = pd.concat([pairs, theirs])
+    display(tables.metrics_table(beside, names, mark=False))
 
 # %% [markdown]
 # A log of this release has few clicks, so intervals are wide, and errors of this size are what

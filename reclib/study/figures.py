@@ -612,5 +612,5 @@ def series_plot(rows: pd.DataFrame, x: str, *, label: str, ax: Axes | None = Non
     ax.set_ylim(bottom=0)
     ax.set_xlabel(x)
     ax.set_ylabel(label)
-    ax.legend(fontsize=8, ncols=2)
+    ax.legend(fontsize=8, ncols=2, handlelength=3.5)  # long enough for dashes
     return ax
