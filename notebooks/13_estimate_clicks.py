@@ -328,3 +328,5 @@ if "open-bandit" in present():
 # - A policy that learns from its own clicks changes what is popular; how much, the rounds say.
 # - From the log of another policy IPS, SNIPS and DR are right on average if the probabilities
 #   are. The diagnostics say when a few impressions decide.
+#
+# Next: [which protocol the paper used](14_match_protocols).

@@ -14,8 +14,9 @@ run. A protocol's usual variant goes by the protocol's name, every other one beh
 the strict build stops.
 
 Directives, for tables: ``{results-table} <data>`` and ``{reader-run}``, both with the options
-``protocol``, ``models``, ``metrics`` and ``name``, and the caption as their body. Those of the
-pages on data are in `data_pages`.
+``protocol``, ``models``, ``metrics`` and ``name``, and the caption as their body; and
+``{scorecard}`` for the paper's claims, with ``name``. Those of the pages on data are in
+`data_pages`.
 """
 
 from collections.abc import Iterator
@@ -129,10 +130,54 @@ class ReaderRun(ResultsTable):
         return run, RUNS / run["path"]
 
 
+class Scorecard(data_pages.TableDirective):
+    """``{scorecard}``: the paper's claims down, recorded data sets across, a verdict in each."""
+
+    required_arguments = 0
+    has_content = True
+
+    def run(self) -> list[nodes.Node]:
+        """Take the caption from the body, as the other tables of results do."""
+        self.options["caption"] = " ".join(self.content)
+        return super().run()
+
+    def cells(self) -> tuple[data_pages.Line, list[data_pages.Line]]:
+        """Judge the recorded runs."""
+        from reclib.study.scorecard import scorecard  # seconds, which no other page should pay
+
+        card = scorecard()
+        for data in card["data"].unique():
+            self.env.note_dependency((REFERENCE / data / "metrics.csv").as_posix())
+        head = [data_pages.cell("claim"), *map(data_pages.cell, card["data"].unique())]
+        lines = []
+        for (claim, claimed), row in card.groupby(["claim", "claimed"], sort=False):
+            verdicts = [self.verdict(*found) for found in row[JUDGED].itertuples(index=False)]
+            lines.append([data_pages.cell(f"{claim} {share(claimed)}"), *verdicts])
+        return head, lines
+
+    def verdict(self, said: str, *numbers: float) -> nodes.entry:
+        """Set a verdict over the change and its interval."""
+        mark = nodes.inline(said, said, classes=["verdict", said.replace(" ", "-")])
+        if said == "not measurable":
+            return data_pages.cell(mark)
+        change, low, high = map(share, numbers)
+        interval = nodes.inline("", f"[{low}, {high}]", classes=["interval"])
+        return data_pages.cell(mark, f" {change} ", interval)
+
+
+JUDGED = ["verdict", "change", "low", "high"]
+
+
+def share(value: float) -> str:
+    """Write a change in per cent, with its sign."""
+    return f"{value:+.1%}".replace("-", "\N{MINUS SIGN}").replace("%", "\N{NO-BREAK SPACE}%")
+
+
 def setup(app: Sphinx) -> dict[str, bool]:
     """Register the substitutions and the directives."""
     app.connect("config-inited", fill_substitutions)
     app.add_directive("results-table", ResultsTable)
     app.add_directive("reader-run", ReaderRun)
+    app.add_directive("scorecard", Scorecard)
     data_pages.register(app)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

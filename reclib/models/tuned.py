@@ -2,34 +2,32 @@
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Self, cast
+from typing import TYPE_CHECKING, ClassVar, cast
 
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor, nn
 from torch.nn import functional
-from torch.nn.utils.rnn import pad_sequence
 
 from reclib import cache
 from reclib.data import Prepared, history_weights, item_texts
 from reclib.data.labels import POLARITIES, category_classes, polarity
 from reclib.errors import ReclibError, unknown
-from reclib.models.base import Indices, Scores
+from reclib.models.base import Scores
 from reclib.models.encoder import DEFAULT_ENCODER, choose_device, load_encoder
 from reclib.models.language import Language, unit_rows
 from reclib.models.objectives import sampled_softmax
+from reclib.models.steps import Examples, Mixed, StepBatch, Steps
 from reclib.models.tasks import Heads, check_tasks
+from reclib.models.towers import Reader, Table, Towers
 from reclib.models.training import History, Training, as_it_is, seeded, train
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 TUNINGS = ("frozen", "adapter", "last-k", "lora", "full")
-READ = 128  # texts that are padded to one length: few, so that little is padded
-BLOCK = 1024  # products whose vectors are made at once, after training
 
 
 class TunedLanguage(Language):
@@ -250,7 +248,7 @@ class TunedLanguage(Language):
         with torch.inference_mode():
             return towers.chances("sentiment", towers.all(len(texts)) / self.temperature)
 
-    def _taught(self, task: str) -> "_Towers":
+    def _taught(self, task: str) -> Towers:
         """Towers with all heads, as the last fit left them in its checkpoint."""
         prepared = self._fitted()
         if self.training is None or task not in self.tasks:
@@ -274,15 +272,15 @@ class TunedLanguage(Language):
         users[np.isnan(self.user_vectors)] = np.nan
         return items, users, history, time.perf_counter() - started
 
-    def _train(self, prepared: Prepared, rng: int) -> tuple["_Towers", History]:
+    def _train(self, prepared: Prepared, rng: int) -> tuple[Towers, History]:
         """Train, or go on from the checkpoint; with a finished one nothing is left to do."""
-        steps = _Steps.of(self, prepared, self._told)
+        steps = self._steps(prepared)
         classes, reviews, meant = self._labels(prepared, len(steps))
         wanted = len(steps) if {"recommendation", "intent"} & set(self.tasks) else 0
         n_dimensions = self.item_vectors.shape[1]
         with seeded(rng, 0):
             reader = self._reader([item_texts(prepared), reviews])
-            towers = _Towers(reader, n_dimensions, self.dropout)
+            towers = Towers(reader, n_dimensions, self.dropout)
             towers.heads = Heads(
                 self.tasks,
                 self.task_weights,
@@ -292,7 +290,7 @@ class TunedLanguage(Language):
             )
         history = train(
             towers,
-            _Examples(steps, wanted, meant, prepared.n_items),
+            Examples(steps, wanted, meant, prepared.n_items),
             self._loss,
             settings=self._settings,
             collate=as_it_is,
@@ -302,6 +300,15 @@ class TunedLanguage(Language):
             description=self.name,
         )
         return towers, history
+
+    def _steps(self, prepared: Prepared) -> Steps:
+        return Steps.of(
+            prepared,
+            self._told,
+            decay=self.decay,
+            history=self.history,
+            negatives=self.negatives,
+        )
 
     def _labels(
         self, prepared: Prepared, n_steps: int
@@ -333,11 +340,11 @@ class TunedLanguage(Language):
         told = [list(texts) for texts in parts if texts]
         if self.tuning == "adapter":
             made = [self._embedded(texts).vectors for texts in told]
-            return _Table(unit_rows(np.dot(np.concatenate(made) - whitening[0], whitening[1])))
+            return Table(unit_rows(np.dot(np.concatenate(made) - whitening[0], whitening[1])))
         tokenizer, model = load_encoder(self.encoder, "cpu", torch.float32)
         read = tokenizer(sum(told, []), truncation=True, max_length=self.max_length)
-        tuned = like.model if isinstance(like, _Reader) else self._unfrozen(model)
-        return _Reader(tuned, read["input_ids"], self.pooling, *whitening)
+        tuned = like.model if isinstance(like, Reader) else self._unfrozen(model)
+        return Reader(tuned, read["input_ids"], self.pooling, *whitening)
 
     def _unfrozen(self, model: "PreTrainedModel") -> nn.Module:
         """Let the chosen part of the encoder be trained."""
@@ -361,16 +368,16 @@ class TunedLanguage(Language):
         stack[-self.layers :].requires_grad_(True)
         return model
 
-    def _loss(self, network: nn.Module, batch: "_Mixed") -> Tensor:
+    def _loss(self, network: nn.Module, batch: Mixed) -> Tensor:
         """Weighted sum of the losses of the tasks that the batch has examples of."""
-        towers = cast(_Towers, network)
+        towers = cast(Towers, network)
         losses = {} if batch.steps is None else self._step_losses(towers, batch.steps)
         if batch.reviews is not None and batch.polarity is not None:
             vectors = towers.items(batch.reviews) / self.temperature
             losses["sentiment"] = towers.heads.sentiment_loss(vectors, batch.polarity)
         return towers.heads.total(losses)
 
-    def _step_losses(self, towers: "_Towers", batch: "_Batch") -> dict[str, Tensor]:
+    def _step_losses(self, towers: Towers, batch: StepBatch) -> dict[str, Tensor]:
         """Cross-entropy of the products to predict, against the rivals, and of their classes."""
         vectors = towers.items(batch.items)
         means = functional.embedding_bag(
@@ -394,271 +401,3 @@ class TunedLanguage(Language):
         if "intent" in self.tasks:
             losses["intent"] = towers.heads.intent_loss(users, batch.items[own])
         return losses
-
-
-class _Towers(nn.Module):
-    """From texts to unit vectors of products, and from their means to those of users."""
-
-    heads: Heads
-
-    def __init__(self, text: nn.Module, n_dimensions: int, dropout: float) -> None:
-        super().__init__()
-        self.text = text
-        self.dropout = nn.Dropout(dropout)
-        self.item = nn.Linear(n_dimensions, n_dimensions, bias=False)
-        self.user = nn.Linear(n_dimensions, n_dimensions, bias=False)
-        nn.init.zeros_(self.item.weight)
-        nn.init.zeros_(self.user.weight)
-
-    @property
-    def device(self) -> torch.device:
-        """Where the weights are."""
-        return self.item.weight.device
-
-    def groups(self, encoder_rate: float) -> list[dict[str, Any]]:
-        """Parameters to train: matrices decay, biases do not, and the encoder has its rate."""
-        ours = [one for name, one in self.named_parameters() if not name.startswith("text.")]
-        text = [one for one in self.text.parameters() if one.requires_grad]
-        groups: list[dict[str, Any]] = [
-            {"params": [one for one in ours if one.dim() >= 2]},
-            {"params": [one for one in ours if one.dim() < 2], "weight_decay": 0.0},
-            {"params": text, "lr": encoder_rate, "weight_decay": 0.0},
-        ]
-        return [group for group in groups if group["params"]]
-
-    def items(self, items: Tensor) -> Tensor:
-        """Vectors of products, or other texts, shape (n, n_dimensions)."""
-        vectors = self.text(items)
-        return functional.normalize(vectors + self.item(self.dropout(vectors)), dim=1)
-
-    def all(self, n: int) -> Tensor:
-        """Vectors of the first n texts, block by block."""
-        asked = torch.split(torch.arange(n, device=self.device), BLOCK)
-        return torch.cat([self.items(part) for part in asked])
-
-    def users(self, means: Tensor) -> Tensor:
-        """Vectors of users, from the means of their products', shape (n, n_dimensions)."""
-        return functional.normalize(means + self.user(self.dropout(means)), dim=1)
-
-    def chances(self, task: str, vectors: Tensor) -> Scores:
-        """Chances of the classes of a task, shape (n, n_classes)."""
-        head = cast(nn.Linear, getattr(self.heads, task))
-        found: Scores = head(vectors).softmax(1).cpu().numpy()
-        return found
-
-
-class _Table(nn.Module):
-    """Embeddings that are not trained: looked up."""
-
-    vectors: Tensor
-
-    def __init__(self, vectors: Scores) -> None:
-        super().__init__()
-        self.register_buffer("vectors", torch.from_numpy(vectors), persistent=False)
-
-    def forward(self, items: Tensor) -> Tensor:
-        """Embeddings of products, shape (n, n_dimensions)."""
-        return self.vectors[items]
-
-
-class _Reader(nn.Module):
-    """Embeddings by a transformer that reads the texts each time, whitened as at the start."""
-
-    centre: Tensor
-    turn: Tensor
-
-    def __init__(
-        self,
-        model: nn.Module,
-        tokens: Sequence[Sequence[int]],
-        pooling: str,
-        centre: Scores,
-        turn: Scores,
-    ) -> None:
-        super().__init__()
-        self.model = model
-        self.tokens = [torch.tensor(text) for text in tokens]
-        self.pooling = pooling
-        self.register_buffer("centre", torch.from_numpy(centre), persistent=False)
-        self.register_buffer("turn", torch.from_numpy(turn), persistent=False)
-
-    def forward(self, items: Tensor) -> Tensor:
-        """Embeddings of products, shape (n, n_dimensions)."""
-        texts = [self.tokens[item] for item in items.tolist()]
-        length = torch.tensor([len(text) for text in texts])
-        order = length.argsort(stable=True)
-        parts = [
-            self._pooled([texts[row] for row in rows], length[rows])
-            for rows in torch.split(order, READ)
-        ]
-        vectors = torch.cat(parts)[order.argsort().to(items.device)]
-        with torch.autocast(items.device.type, enabled=False):  # small differences count
-            return functional.normalize((vectors - self.centre) @ self.turn, dim=1)
-
-    def _pooled(self, texts: list[Tensor], length: Tensor) -> Tensor:
-        tokens = pad_sequence(texts, batch_first=True)
-        real = (torch.arange(tokens.shape[1]) < length[:, None]).to(self.centre.device)
-        seen = self.model(input_ids=tokens.to(self.centre.device), attention_mask=real.long())
-        hidden: Tensor = seen.last_hidden_state.float()  # (n, tokens, n_dimensions)
-        if self.pooling == "cls":
-            return hidden[:, 0]
-        return (hidden * real[:, :, None]).sum(1) / length[:, None].to(hidden.device)
-
-
-class _Batch(NamedTuple):
-    """Some steps, and what stands for the rest of the catalogue.
-
-    Attributes
-    ----------
-    items
-        Shape (n_distinct,): every product that is met, once.
-    before, weight, owner
-        Shape (n_before,): places in `items` of what comes before, its weight, and its step.
-    start
-        Shape (n_batch,): where in `before` each step begins.
-    rivals, log_chance
-        Shape (n_batch + n_negatives,): places in `items` of the product to predict of each
-        step and of drawn ones, and the logarithm of the chance that a rival is that product.
-    """
-
-    items: Tensor
-    before: Tensor
-    weight: Tensor
-    owner: Tensor
-    start: Tensor
-    rivals: Tensor
-    log_chance: Tensor
-
-
-@dataclass(frozen=True)
-class _Steps:
-    """Every product with a text that a user met after another one with a text.
-
-    Attributes
-    ----------
-    item, strength, met
-        Shape (n_events,): product of each event with a text, its R_ui, and how many products
-        were new to their users up to there.
-    begin, end, target, count
-        Shape (n_steps,): the events before the step, the product to predict, and `met` of the
-        newest before.
-    told, share
-        Products with a text; share of the steps that ask for a product, shape (n_items,).
-    """
-
-    item: Indices
-    strength: Scores
-    met: Indices
-    begin: Indices
-    end: Indices
-    target: Indices
-    count: Indices
-    told: Indices
-    share: NDArray[np.float64]
-    decay: float
-    negatives: int
-
-    @classmethod
-    def of(cls, model: TunedLanguage, prepared: Prepared, told: NDArray[np.bool_]) -> Self:
-        """Cut histories, so that a step sees what `history_weights` would, had it been then."""
-        item = prepared.item.astype(np.int64)
-        met = np.cumsum(prepared.new, dtype=np.int64)
-        row = np.flatnonzero(prepared.new & told[item])
-        own = np.searchsorted(prepared.user, prepared.user[row])  # the user's first event
-        begin = np.maximum(own, np.searchsorted(met, met[row] - model.history))
-        # events whose product has no text leave, but have counted as steps back in time
-        place = np.concatenate([[0], np.cumsum(told[item])])
-        begin, end = place[begin], place[row]
-        row, begin, end = (part[begin < end] for part in (row, begin, end))
-        target, kept = item[row], told[item]
-        share = np.bincount(target, minlength=prepared.n_items) / max(1, len(target))
-        return cls(
-            item=item[kept],
-            strength=prepared.weight[kept],
-            met=met[kept],
-            begin=begin,
-            end=end,
-            target=target,
-            count=met[row] - 1,
-            told=np.flatnonzero(told),
-            share=share,
-            decay=model.decay,
-            negatives=model.negatives,
-        )
-
-    def __len__(self) -> int:
-        """Return the number of steps."""
-        return len(self.target)
-
-    def __getitem__(self, row: int) -> _Batch:
-        """Return one step."""
-        return self.__getitems__([row])
-
-    def __getitems__(self, rows: list[int]) -> _Batch:
-        """Return some steps; the drawn products come from torch's generator."""
-        begin, length = self.begin[rows], self.end[rows] - self.begin[rows]
-        start = np.cumsum(length) - length
-        owner = np.repeat(np.arange(len(rows)), length)
-        event = np.arange(len(owner)) + (begin - start)[owner]
-        age = self.count[rows][owner] - self.met[event]
-        weight = self.strength[event] * np.float32(self.decay) ** age
-        drawn = self.told[torch.randint(len(self.told), (self.negatives,)).numpy()]
-        rivals = np.concatenate([self.target[rows], drawn])
-        expected = len(rows) * self.share[rivals] + self.negatives / len(self.told)
-        met = np.concatenate([self.item[event], rivals])
-        items, place = np.unique(met, return_inverse=True)
-        parts = {
-            "items": items,
-            "before": place[: len(event)],
-            "weight": weight.astype(np.float32),
-            "owner": owner,
-            "start": start,
-            "rivals": place[len(event) :],
-            "log_chance": np.log(expected / len(rivals)).astype(np.float32),
-        }
-        return _Batch(**{name: torch.from_numpy(part) for name, part in parts.items()})
-
-
-class _Mixed(NamedTuple):
-    """A batch of several tasks; None where it has no example of one.
-
-    Attributes
-    ----------
-    steps
-        For the ranking and the intent.
-    reviews, polarity
-        Shape (n_reviews,): their places among the texts, and how they are meant.
-    """
-
-    steps: _Batch | None
-    reviews: Tensor | None
-    polarity: Tensor | None
-
-
-@dataclass(frozen=True)
-class _Examples:
-    """Steps, and reviews behind them; `n_before` texts stand before those of the reviews."""
-
-    steps: _Steps
-    n_steps: int
-    polarity: NDArray[np.int64]
-    n_before: int
-
-    def __len__(self) -> int:
-        """Return the number of examples of all tasks."""
-        return self.n_steps + len(self.polarity)
-
-    def __getitem__(self, row: int) -> _Mixed:
-        """Return one example."""
-        return self.__getitems__([row])
-
-    def __getitems__(self, rows: list[int]) -> _Mixed:
-        """Return some examples."""
-        steps = [row for row in rows if row < self.n_steps]
-        review = np.array([row - self.n_steps for row in rows if row >= self.n_steps], int)
-        some = len(review) > 0
-        return _Mixed(
-            self.steps.__getitems__(steps) if steps else None,
-            torch.from_numpy(review + self.n_before) if some else None,
-            torch.from_numpy(self.polarity[review]) if some else None,
-        )

@@ -493,6 +493,81 @@ def pareto_plot(metrics: pd.DataFrame, *, across: str, up: str) -> Axes:
     return ax
 
 
+def protocol_plot(table: pd.DataFrame, wanted: Mapping[str, Mapping[str, float]]) -> Figure:
+    """Draw precision, recall and F1 against the size of a protocol, beside the paper's.
+
+    Parameters
+    ----------
+    table
+        Rows of one protocol and variant of `reclib.study.matching.measure_everywhere`.
+    wanted
+        Metric → model → the paper's value: a dashed line in the model's colour.
+
+    Returns
+    -------
+    Figure
+        A panel for each metric.
+    """
+
+    def panel(metric: str) -> Callable[[Axes], None]:
+        def draw(ax: Axes) -> None:
+            part = table[table["metric"] == metric]
+            for model, line in part.groupby("model", sort=False):
+                colour = COLOURS.get(str(model), GREY)
+                ax.plot(line["size"], line["value"], "o-", color=colour, markersize=3, label=model)
+            for model, value in wanted[metric].items():
+                ax.axhline(value, color=COLOURS.get(model, GREY), linestyle="--", linewidth=1)
+            ax.set_xscale("log")
+            ax.set_ylim(0, 1.02)
+
+        return draw
+
+    figure = small_multiples([(metric, panel(metric)) for metric in wanted])
+    handles, labels = figure.axes[0].get_legend_handles_labels()
+    figure.axes[-1].legend(handles, labels, loc="center")
+    return figure
+
+
+def group_plot(metrics: pd.DataFrame, metric: str, *, models: Sequence[str]) -> Axes:
+    """Draw a metric by group of users, models beside each other.
+
+    Parameters
+    ----------
+    metrics
+        From `reclib.study.beyond.measure_beyond`.
+    metric
+        Which metric.
+    models
+        Which models, in order.
+
+    Returns
+    -------
+    Axes
+        A place for each group, a dot with its 95 % interval for each model.
+    """
+    groups = metrics["variant"].str.extract(r", (\w+) users$")[0]
+    names = list(dict.fromkeys(groups.dropna()))
+    _, ax = plt.subplots(figsize=(COLUMN, 3))
+    marks = "osD^vPX*"
+    for nth, model in enumerate(models):
+        rows = metrics[(metrics["model"] == model) & (metrics["metric"] == metric)]
+        rows = rows.assign(group=groups).set_index("group").loc[names]
+        place = np.arange(len(names)) + 0.8 * ((nth + 0.5) / len(models) - 0.5)
+        value = rows["value"].to_numpy(float)
+        beyond = np.abs(rows[["low", "high"]].to_numpy(float).T - value)
+        look: dict[str, Any] = {
+            "color": COLOURS.get(model, GREY),
+            "fmt": marks[nth % len(marks)],
+            "markersize": 5,
+        }
+        ax.errorbar(place, value, yerr=beyond, label=model, **look)
+    ax.axhline(0, color="black", linewidth=0.8)
+    ax.set_xticks(range(len(names)), names)
+    ax.set_ylabel(f"{metric}; line: 95 % interval")
+    ax.legend(fontsize=8, ncols=2)
+    return ax
+
+
 def series_plot(rows: pd.DataFrame, x: str, *, label: str, ax: Axes | None = None) -> Axes:
     """Draw a value with its 95 % interval along whole numbers, one line a model.
 

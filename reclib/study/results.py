@@ -61,6 +61,8 @@ MEASURES = (
     *("precision@10", "recall@10", "f1@10", "ndcg@10", "mrr@10", "map@10", "hit_rate@10"),
     *("ild@10", "ctr@10", "precision", "recall", "f1"),
     *("balanced_accuracy", "macro_f1", "accuracy"),
+    *("coverage@10", "gini@10", "novelty@10", "popularity_lift@10", "tail@10"),
+    *("miscalibration@10", "category_entropy@10"),
 )
 ORDER: Mapping[str, Sequence[str]] = {
     "protocol": PROTOCOLS,
@@ -71,9 +73,9 @@ METRICS_FILE, COSTS_FILE, PROVENANCE_FILE = "metrics.csv", "costs.csv", "provena
 TRIALS_FILE = "trials.csv"
 # what notebooks of one question measure, in the columns of metrics.csv
 COLD_FILE, NETWORK_FILE = "cold.csv", "network.csv"
-TASKS_FILE, DIVERSITY_FILE = "tasks.csv", "diversity.csv"
-CTR_FILE = "ctr.csv"
-MEASURED = (COLD_FILE, NETWORK_FILE, TASKS_FILE, DIVERSITY_FILE, CTR_FILE)
+TASKS_FILE, DIVERSITY_FILE, CTR_FILE = "tasks.csv", "diversity.csv", "ctr.csv"
+BEYOND_FILE = "beyond.csv"
+MEASURED = (COLD_FILE, NETWORK_FILE, TASKS_FILE, DIVERSITY_FILE, CTR_FILE, BEYOND_FILE)
 RECORDED = (METRICS_FILE, COSTS_FILE, TRIALS_FILE, *MEASURED, PROVENANCE_FILE, "headline.svg")
 KEY = ["data", "protocol", "variant", "model", "metric"]
 

@@ -23,6 +23,7 @@ html_math_renderer = "mathml"
 exclude_patterns = ["results"]
 numfig = True
 """
+REFERENCE = Path(__file__).parents[2] / "results" / "reference"
 CITED = 'Value {{ reference["toy"]["full-loo"]["content"]["ndcg@10"] }}.'
 
 
@@ -207,3 +208,14 @@ def test_missing_results_are_not_taken_for_missing_keys(tmp_path: Path) -> None:
     assert not issubclass(MissingResult, LookupError), "Jinja turns a LookupError into its own"
     with pytest.raises(MissingResult, match="no data set 'amazon-beauty'"):
         results["reference"]["amazon-beauty"]
+
+
+def test_the_scorecard_judges_every_claim_on_every_recorded_run(book: Path) -> None:
+    status, said, html = build(book, ":::{scorecard}\n:name: tab-card\nWhat is left.\n:::")
+    assert (status, said) == (0, "")
+    recorded = [file.parent.name for file in REFERENCE.glob("*/metrics.csv")]
+    assert recorded
+    assert html.count('class="verdict') == 5 * len(recorded)
+    assert "What is left." in html and "diversity +41.2" in html
+    for name in recorded:
+        assert f"<p>{name}</p>" in html

@@ -11,8 +11,9 @@ import torch
 
 from reclib.data import Prepared
 from reclib.errors import ReclibError
-from reclib.models import TunedLanguage, tuned
+from reclib.models import TunedLanguage
 from reclib.models.objectives import Uncertainty
+from reclib.models.steps import Examples
 from reclib.models.tasks import TASKS, Heads
 
 pytestmark = pytest.mark.usefixtures("fake_encode")
@@ -109,10 +110,10 @@ def test_weights_of_tasks_are_used(planted: Prepared) -> None:
 
 def test_every_example_of_a_task_comes_once_an_epoch(planted: Prepared) -> None:
     scorer = TunedLanguage(tasks=TASKS).fit(planted)
-    steps = tuned._Steps.of(scorer, planted, scorer._told)
+    steps = scorer._steps(planted)
     _, reviews, meant = scorer._labels(planted, len(steps))
     assert len(reviews) == len(meant) == (planted.reviews["rating"] != 3).sum()
-    examples = tuned._Examples(steps, len(steps), meant, planted.n_items)
+    examples = Examples(steps, len(steps), meant, planted.n_items)
     seen: list[int] = []
     n_targets = 0
     for rows in np.array_split(np.random.default_rng(0).permutation(len(examples)), 7):
@@ -128,8 +129,8 @@ def test_every_example_of_a_task_comes_once_an_epoch(planted: Prepared) -> None:
 
 def test_batches_without_examples_of_a_task_leave_it_out(planted: Prepared) -> None:
     scorer = TunedLanguage(tasks=["sentiment"], **{**SMALL, "epochs": 1}).fit(planted)
-    steps = tuned._Steps.of(scorer, planted, scorer._told)
-    examples = tuned._Examples(steps, 0, np.array([0, 1]), planted.n_items)
+    steps = scorer._steps(planted)
+    examples = Examples(steps, 0, np.array([0, 1]), planted.n_items)
     assert len(examples) == 2
     assert examples[1].steps is None and examples[1].reviews.tolist() == [planted.n_items + 1]
 

@@ -13,7 +13,9 @@ from torch import nn
 from reclib.data import Prepared, history_weights, item_texts
 from reclib.errors import ReclibError
 from reclib.models import Language, tuned
-from reclib.models.tuned import TunedLanguage, _Steps
+from reclib.models.steps import Steps
+from reclib.models.towers import Table, Towers
+from reclib.models.tuned import TunedLanguage
 
 SMALL: dict[str, Any] = {"epochs": 3, "batch_size": 32, "negatives": 20, "learning_rate": 0.01}
 
@@ -108,8 +110,7 @@ def messy(make_prepared: Callable[..., Prepared]) -> Prepared:
 @pytest.mark.parametrize("history", [2, 20])
 def test_a_step_sees_the_profile_that_the_user_had_then(messy: Prepared, history: int) -> None:
     told = np.array([text != "" for text in messy.text])
-    scorer = TunedLanguage(decay=0.6, history=history)
-    steps = _Steps.of(scorer, messy, told)
+    steps = Steps.of(messy, told, decay=0.6, history=history, negatives=3)
     batch = steps.__getitems__(list(range(len(steps))))
     found = torch.zeros(len(steps), messy.n_items)
     found.index_put_((batch.owner, batch.items[batch.before]), batch.weight, accumulate=True)
@@ -130,8 +131,8 @@ def test_a_step_sees_the_profile_that_the_user_had_then(messy: Prepared, history
 
 def test_rivals_stand_for_the_catalogue_without_what_the_user_had(messy: Prepared) -> None:
     scorer = TunedLanguage(tuning="frozen", decay=0.6, negatives=20_000, temperature=0.3).fit(messy)
-    steps = _Steps.of(scorer, messy, scorer._told)
-    towers = tuned._Towers(tuned._Table(scorer.item_vectors), 48, 0.0)
+    steps = scorer._steps(messy)
+    towers = Towers(Table(scorer.item_vectors), 48, 0.0)
     torch.manual_seed(0)
     nn.init.normal_(towers.user.weight, std=0.2)
     batch = steps.__getitems__(list(range(len(steps))))
@@ -201,7 +202,7 @@ def test_a_fit_that_is_broken_off_goes_on_to_the_same_end(
     with pytest.raises(KeyboardInterrupt):
         anew(tiny, tmp_path / "broken", monkeypatch)
     resumed = anew(tiny, tmp_path / "broken", monkeypatch)
-    n_steps = -(-len(_Steps.of(whole, tiny, whole._told)) // SMALL["batch_size"])
+    n_steps = -(-len(whole._steps(tiny)) // SMALL["batch_size"])
     assert n_steps < 10 <= 2 * n_steps  # it broke off in the second epoch
     assert len(calls) == 10 + 2 * n_steps  # and the first was not done again
     assert resumed.training is not None and whole.training is not None

@@ -14,10 +14,12 @@ from reclib.study import results
 from reclib.study.figures import (
     COLOURS,
     distribution_plot,
+    group_plot,
     heatmap,
     history_plot,
     interval_plot,
     precision_recall_plot,
+    protocol_plot,
     simplex_plot,
     trials_plot,
     use_style,
@@ -205,3 +207,36 @@ def test_names_of_thin_areas_do_not_touch() -> None:
         assert texts(ax) == list(weights)
         assert np.diff(heights).min() >= 0.05 - 1e-9
         assert 0 <= min(heights) and max(heights) <= 1
+
+
+def test_protocols_are_drawn_beside_the_papers_values() -> None:
+    rows = [
+        ("pairs", "uniform", r, model, metric, 1 / (1 + r))
+        for r in (1, 9)
+        for model in ("traditional", "llm-fusion")
+        for metric in ("precision", "recall", "f1")
+    ]
+    columns = ["protocol", "variant", "size", "model", "metric", "value"]
+    wanted = {name: {"traditional": 0.75} for name in ("precision", "recall", "f1")}
+    figure = protocol_plot(pd.DataFrame(rows, columns=columns), wanted)
+    for ax, name in zip(figure.axes, wanted, strict=False):
+        assert ax.get_title() == name
+        line, _, dashed = ax.get_lines()
+        np.testing.assert_allclose(line.get_xydata(), [[1, 0.5], [9, 0.1]])
+        assert dashed.get_linestyle() == "--" and set(dashed.get_ydata()) == {0.75}
+
+
+def test_groups_of_users_stand_beside_each_other() -> None:
+    rows = [
+        (f"raw, {group} users", model, "tail@10", value, value - 0.1, value + 0.2)
+        for model, values in {"content": (0.5, 0.6), "language": (0.4, 0.3)}.items()
+        for group, value in zip(("light", "heavy"), values, strict=True)
+    ]
+    rows.append(("raw", "content", "tail@10", 9.0, 8.0, 9.0))
+    columns = ["variant", "model", "metric", "value", "low", "high"]
+    axes = group_plot(
+        pd.DataFrame(rows, columns=columns), "tail@10", models=["content", "language"]
+    )
+    assert [tick.get_text() for tick in axes.get_xticklabels()] == ["light", "heavy"]
+    drawn = {bar.get_label(): bar.lines[0].get_ydata().tolist() for bar in axes.containers}
+    assert drawn == {"content": [0.5, 0.6], "language": [0.4, 0.3]}

@@ -1,0 +1,124 @@
+"""The network of the tuned language model: texts to vectors of products, and these to users'."""
+
+from collections.abc import Sequence
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from torch.nn.utils.rnn import pad_sequence
+
+from reclib.models.base import Scores
+from reclib.models.tasks import Heads
+
+READ = 128  # texts that are padded to one length: few, so that little is padded
+BLOCK = 1024  # texts whose vectors are made at once, after training
+
+
+class Towers(nn.Module):
+    """From texts to unit vectors of products, and from their means to those of users."""
+
+    heads: Heads
+
+    def __init__(self, text: nn.Module, n_dimensions: int, dropout: float) -> None:
+        super().__init__()
+        self.text = text
+        self.dropout = nn.Dropout(dropout)
+        self.item = nn.Linear(n_dimensions, n_dimensions, bias=False)
+        self.user = nn.Linear(n_dimensions, n_dimensions, bias=False)
+        nn.init.zeros_(self.item.weight)
+        nn.init.zeros_(self.user.weight)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return self.item.weight.device
+
+    def groups(self, encoder_rate: float) -> list[dict[str, Any]]:
+        """Parameters to train: matrices decay, biases do not, and the encoder has its rate."""
+        ours = [one for name, one in self.named_parameters() if not name.startswith("text.")]
+        text = [one for one in self.text.parameters() if one.requires_grad]
+        groups: list[dict[str, Any]] = [
+            {"params": [one for one in ours if one.dim() >= 2]},
+            {"params": [one for one in ours if one.dim() < 2], "weight_decay": 0.0},
+            {"params": text, "lr": encoder_rate, "weight_decay": 0.0},
+        ]
+        return [group for group in groups if group["params"]]
+
+    def items(self, items: Tensor) -> Tensor:
+        """Vectors of products, or other texts, shape (n, n_dimensions)."""
+        vectors = self.text(items)
+        return functional.normalize(vectors + self.item(self.dropout(vectors)), dim=1)
+
+    def all(self, n: int) -> Tensor:
+        """Vectors of the first n texts, block by block."""
+        asked = torch.split(torch.arange(n, device=self.device), BLOCK)
+        return torch.cat([self.items(part) for part in asked])
+
+    def users(self, means: Tensor) -> Tensor:
+        """Vectors of users, from the means of their products', shape (n, n_dimensions)."""
+        return functional.normalize(means + self.user(self.dropout(means)), dim=1)
+
+    def chances(self, task: str, vectors: Tensor) -> Scores:
+        """Chances of the classes of a task, shape (n, n_classes)."""
+        head = cast(nn.Linear, getattr(self.heads, task))
+        found: Scores = head(vectors).softmax(1).cpu().numpy()
+        return found
+
+
+class Table(nn.Module):
+    """Embeddings that are not trained: looked up."""
+
+    vectors: Tensor
+
+    def __init__(self, vectors: Scores) -> None:
+        super().__init__()
+        self.register_buffer("vectors", torch.from_numpy(vectors), persistent=False)
+
+    def forward(self, items: Tensor) -> Tensor:
+        """Embeddings of products, shape (n, n_dimensions)."""
+        return self.vectors[items]
+
+
+class Reader(nn.Module):
+    """Embeddings by a transformer that reads the texts each time, whitened as at the start."""
+
+    centre: Tensor
+    turn: Tensor
+
+    def __init__(
+        self,
+        model: nn.Module,
+        tokens: Sequence[Sequence[int]],
+        pooling: str,
+        centre: Scores,
+        turn: Scores,
+    ) -> None:
+        super().__init__()
+        self.model = model
+        self.tokens = [torch.tensor(text) for text in tokens]
+        self.pooling = pooling
+        self.register_buffer("centre", torch.from_numpy(centre), persistent=False)
+        self.register_buffer("turn", torch.from_numpy(turn), persistent=False)
+
+    def forward(self, items: Tensor) -> Tensor:
+        """Embeddings of products, shape (n, n_dimensions)."""
+        texts = [self.tokens[item] for item in items.tolist()]
+        length = torch.tensor([len(text) for text in texts])
+        order = length.argsort(stable=True)
+        parts = [
+            self._pooled([texts[row] for row in rows], length[rows])
+            for rows in torch.split(order, READ)
+        ]
+        vectors = torch.cat(parts)[order.argsort().to(items.device)]
+        with torch.autocast(items.device.type, enabled=False):  # small differences count
+            return functional.normalize((vectors - self.centre) @ self.turn, dim=1)
+
+    def _pooled(self, texts: list[Tensor], length: Tensor) -> Tensor:
+        tokens = pad_sequence(texts, batch_first=True)
+        real = (torch.arange(tokens.shape[1]) < length[:, None]).to(self.centre.device)
+        seen = self.model(input_ids=tokens.to(self.centre.device), attention_mask=real.long())
+        hidden: Tensor = seen.last_hidden_state.float()  # (n, tokens, n_dimensions)
+        if self.pooling == "cls":
+            return hidden[:, 0]
+        return (hidden * real[:, :, None]).sum(1) / length[:, None].to(hidden.device)

@@ -1,0 +1,80 @@
+"""The scorecard: one verdict for each claim of the paper and each data set."""
+
+import numpy as np
+import pandas as pd
+
+from reclib import paths
+from reclib.study.paper import TABLE_II
+from reclib.study.results import METRICS_FILE, read_provenance, read_results
+
+VERDICTS = ("confirmed", "weaker", "not found", "reversed", "not measurable")
+LISTS = ("full-loo", "full-time")
+# claim → where the study measures it: protocols and metric (see reclib.study.tables)
+PLACES = {
+    "precision": (("pairs",), "precision"),
+    "recall": (("pairs",), "recall"),
+    "f1": (("pairs",), "f1"),
+    "ctr": (LISTS, "ctr@10"),
+    "diversity": (LISTS, "ild@10"),
+}
+BEFORE, AFTER = "traditional", "llm-fusion"
+
+
+def judge(change: float, low: float, high: float, claimed: float) -> str:
+    """Compare a measured change with the paper's.
+
+    Parameters
+    ----------
+    change, low, high
+        Measured, with its 95 % interval, as a share; NaN where nothing could be measured.
+    claimed
+        The paper's, above 0.
+
+    Returns
+    -------
+    str
+        One of `VERDICTS`: ``not measurable`` without a value; ``reversed`` if the whole
+        interval is below 0; ``not found`` if it holds 0; ``confirmed`` if it is above 0 and
+        reaches up to the claim; else ``weaker``.
+
+    Examples
+    --------
+    >>> judge(0.02, 0.01, 0.03, 0.093)
+    'weaker'
+    """
+    if np.isnan([change, low, high]).any():
+        return "not measurable"
+    if high < 0:
+        return "reversed"
+    if low <= 0:
+        return "not found"
+    return "confirmed" if high >= claimed else "weaker"
+
+
+def scorecard() -> pd.DataFrame:
+    """Judge every claim of the paper on every recorded run.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Columns data, claim, claimed (the paper's change as a share), change, low, high and
+        verdict. The change is the paired difference of the two models of Table II over the
+        mean of the traditional one, whose own uncertainty is not in the interval.
+    """
+    rows = []
+    for folder in sorted(file.parent for file in paths.REFERENCE.glob(f"*/{METRICS_FILE}")):
+        metrics, _ = read_results(folder)
+        usual = metrics[metrics["variant"].str.fullmatch(r"raw|r=1")]
+        for claim, (protocols, metric) in PLACES.items():
+            found = usual[usual["protocol"].isin(protocols) & (usual["metric"] == metric)]
+            found = found.set_index("model")[["value", "low", "high"]]
+            rivals = found.reindex([BEFORE, f"{AFTER}-vs-{BEFORE}"]).to_numpy(float)
+            mean = rivals[0, 0] if rivals[0, 0] > 0 else np.nan
+            change, low, high = (rivals[1] / mean).tolist()
+            before, after = TABLE_II[claim]
+            claimed = after / before - 1
+            said = judge(change, low, high, claimed)
+            data = read_provenance(folder)["data"]
+            rows.append((data, claim, claimed, change, low, high, said))
+    names = ["data", "claim", "claimed", "change", "low", "high", "verdict"]
+    return pd.DataFrame(rows, columns=names)
