@@ -329,4 +329,4 @@ if "open-bandit" in present():
 # - From the log of another policy IPS, SNIPS and DR are right on average if the probabilities
 #   are. The diagnostics say when a few impressions decide.
 #
-# Next: [which protocol gives the paper's numbers](14_match_protocols).
+# Next: [which protocol the paper used](14_match_protocols).

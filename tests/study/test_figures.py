@@ -220,7 +220,7 @@ def test_protocols_are_drawn_beside_the_papers_values() -> None:
     wanted = {name: {"traditional": 0.75} for name in ("precision", "recall", "f1")}
     figure = protocol_plot(pd.DataFrame(rows, columns=columns), wanted)
     for ax, name in zip(figure.axes, wanted, strict=False):
-        assert ax.get_title() == name
+        assert ax.get_title(loc="left") == name
         line, _, dashed = ax.get_lines()
         np.testing.assert_allclose(line.get_xydata(), [[1, 0.5], [9, 0.1]])
         assert dashed.get_linestyle() == "--" and set(dashed.get_ydata()) == {0.75}
