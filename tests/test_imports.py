@@ -1,4 +1,4 @@
-"""Imports run one way: study → evaluation → models → data → the ground floor."""
+"""Imports run one way: study → serving → evaluation → models → data → the ground floor."""
 
 import ast
 from pathlib import Path
@@ -6,7 +6,6 @@ from pathlib import Path
 import pytest
 
 PACKAGE = Path(__file__).resolve().parent.parent / "reclib"
-# serving, between study and evaluation, comes later
 FLOORS = ("data", "models", "evaluation", "serving", "study")
 
 

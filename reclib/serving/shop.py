@@ -205,8 +205,8 @@ class Shop:
         _whole("k", k, self.depth)
         fit = self._fit  # one for the whole request, also where a refit ends meanwhile
         visit = self._visit(fit, user_id)
-        pool = self._personal(fit, visit)
-        if not len(pool.items):
+        pool = self._personal(fit, visit) if visit.grown.n_events else None
+        if pool is None or not len(pool.items):
             pool = fit.popular(tuple((str(kind), str(c)) for kind, c in (context or {}).items()))
         gone = [*visit.hidden, *visit.grown.item]
         pool = pool.rows(~np.isin(pool.items, gone)).best(self.depth)
@@ -312,13 +312,13 @@ class Shop:
         return _Visit(number, one_history(fit.prepared, item[stays], weight[stays]), hidden)
 
     def _personal(self, fit: "_Fit", visit: "_Visit") -> "_Pool":
-        """Collect the candidates of a customer; none where there is no history."""
+        """Collect the candidates of a customer with a history."""
         names = list(fit.fold.fusion.parts)
         products = np.diff(visit.grown.matrix.indptr).astype(np.int64)  # (1,)
         settled = min(1.0, products[0] / self.settled)
         weights = settled * fit.fold.fusion.weights_of(products)[0]
         weights[names.index(POPULAR)] += 1 - settled
-        used = np.flatnonzero(weights if products[0] else 0 * weights)
+        used = np.flatnonzero(weights)
         names = [names[part] for part in used]
         fusion = fit.fold(visit.grown, np.array([visit.number]), parts=names)
         found = candidates(fusion, np.zeros(1, np.int64), depth=self.depth)
@@ -435,13 +435,12 @@ class _Fit:
         """Say for each product which part speaks for it most, and why."""
         main = slate.parts.argmax(axis=0)
         because = np.full(len(main), -1)
-        for part in np.unique(main):
-            rows = np.flatnonzero(main == part)
-            if slate.fusion is None:
-                break
-            had, pull = self.fold.pull(slate.fusion, slate.names[part], slate.items[rows])
-            if len(had):
-                because[rows] = np.where(pull.max(axis=0) > 0, had[pull.argmax(axis=0)], -1)
+        if slate.fusion is not None:
+            for part in np.unique(main):
+                rows = np.flatnonzero(main == part)
+                had, pull = self.fold.pull(slate.fusion, slate.names[part], slate.items[rows])
+                if len(had):
+                    because[rows] = np.where(pull.max(axis=0) > 0, had[pull.argmax(axis=0)], -1)
         return [
             self._reason(slate, row, slate.names[part], item)
             for row, (part, item) in enumerate(zip(main, because, strict=True))

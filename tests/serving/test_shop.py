@@ -432,6 +432,15 @@ def test_lists_are_diverse_where_that_is_asked_for(store: Store, fusion: Fusion)
     assert topics(0.3) > topics(1.0)
 
 
+def test_products_without_features_are_shown_in_the_order_of_their_scores(
+    make_market: Callable[..., Marketplace], store: Store
+) -> None:
+    items = pd.DataFrame({"item_id": ["a", "b", "c"]})
+    market = make_market({"x": ["a", "b", "c"], "y": ["b", "c"], "z": ["b"]}, items)
+    fusion = Fusion({"popular": Popular()}, {"popular": 1}).fit(prepare(market, min_events=1))
+    assert ids(Shop(store, fusion, trade_off=0.1).recommend()) == ["b", "c", "a"]
+
+
 @pytest.mark.parametrize(
     "options",
     [

@@ -145,7 +145,10 @@ def test_an_evaluation_is_forced_to_the_disk_and_an_impression_is_not(store: Sto
 
 
 def test_threads_and_forked_processes_share_a_store(store: Store) -> None:
+    parents = store._connection()
+
     def work() -> None:
+        assert store._connection() is not parents
         for _ in range(5):
             store.click("ann", "tea")
 
