@@ -153,7 +153,7 @@ def heatmap(
             ha="center",
             va="center",
             fontsize=7 if missing else 9,
-            color="white" if value < (low + high) / 2 else "black",
+            color="white" if value <= (low + high) / 2 else "black",
         )
     ax.set_xticks(range(table.shape[1]), table.columns)
     ax.set_yticks(range(len(table)), table.index)

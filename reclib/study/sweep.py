@@ -15,6 +15,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from functools import cache as cached_in_memory
 from pathlib import Path
+from statistics import mean
 from typing import TYPE_CHECKING, Any
 
 import joblib
@@ -225,6 +226,7 @@ def run_task(task: Task) -> Outcome:
     also = {results.RUN_FOLDER: str(task.folder), **threads}
     try:
         with _one_at_a_time, kernel_environment(**also):
+            clock = time.monotonic()
             mark = execute(
                 task.source,
                 task.parameters,
@@ -242,7 +244,7 @@ def run_task(task: Task) -> Outcome:
         else:
             error = f"{cause.ename}: {cause.evalue}".partition("\n")[0]
         kept = task.folder / "failed" / task.notebook.name
-        return Outcome(FAILED, kept, error=error)
+        return Outcome(FAILED, kept, round(time.monotonic() - clock, 1), error=error)
     return _ended(task, mark)
 
 
@@ -308,7 +310,7 @@ def _work(client: "Client", tasks: Mapping[str, Task], outcomes: dict[str, Outco
     if not client.nthreads():
         print("the scheduler has no workers yet; the runs start when they come", flush=True)
     names = {client.submit(run_task, task, pure=False): name for name, task in tasks.items()}
-    with _progress(len(tasks)) as tell:
+    with _progress(len(tasks), lambda: len(client.nthreads())) as tell:
         for future in as_completed(names):
             name = names.pop(future)
             outcomes[name] = _outcome(future)
@@ -392,24 +394,26 @@ def _locked(folder: Path) -> Iterator[None]:
 
 
 @contextmanager
-def _progress(total: int) -> Iterator[Callable[[str, Outcome], None]]:
+def _progress(total: int, workers: Callable[[], int]) -> Iterator[Callable[[str, Outcome], None]]:
     """Print a line for each run that ended, and how long the others will take."""
-    started = time.monotonic()
     bar = tqdm(total=total, disable=None, leave=False, unit="run")
+    took: list[float] = []
     ended = 0
 
     def tell(name: str, outcome: Outcome) -> None:
         nonlocal ended
         ended += 1
         bar.update()
+        took.extend(filter(None, [outcome.seconds]))
         if outcome.status == DONE:
             line = f"{name} … {outcome.seconds:.1f} s"
         else:
             kept = f"; as far as it came: {outcome.notebook}" if outcome.notebook else ""
             line = f"{name} … failed: {outcome.error}{kept}"
-        left = (time.monotonic() - started) / ended * (total - ended)
-        rest = f" (about {tqdm.format_interval(left)} left)" if left else ""
-        tqdm.write(f"[{ended}/{total}] {line}{rest}")
+        if took and ended < total:
+            left = mean(took) * (total - ended) / max(1, workers())
+            line += f" (about {tqdm.format_interval(left)} left)"
+        tqdm.write(f"[{ended}/{total}] {line}")
 
     try:
         yield tell

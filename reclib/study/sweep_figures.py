@@ -15,7 +15,7 @@ from reclib.study.sweep import DONE, PREFIX
 
 
 def pick(table: pd.DataFrame, metric: str, *, models: list[str] | None = None) -> pd.DataFrame:
-    """Choose the rows of one metric that can be compared with each other.
+    """Choose the rows of one metric.
 
     Parameters
     ----------
@@ -29,12 +29,13 @@ def pick(table: pd.DataFrame, metric: str, *, models: list[str] | None = None) -
     Returns
     -------
     pandas.DataFrame
-        Rows of finished runs.
+        Rows of finished runs, each with one value a model.
 
     Raises
     ------
     ReclibError
-        An unknown metric or model, or rows of several protocols, variants or data sets.
+        An unknown metric or model, or a run with several values of a model, because it was
+        measured under several protocols, variants or data sets.
     """
     done = table[table["status"] == DONE].dropna(subset=["metric"])
     if metric not in set(done["metric"]):
@@ -44,12 +45,11 @@ def pick(table: pd.DataFrame, metric: str, *, models: list[str] | None = None) -
         if model not in set(rows["model"]):
             raise unknown("model", model, rows["model"].unique())
     rows = rows[rows["model"].isin(models)] if models else rows
-    for column in ("data", "protocol", "variant"):
+    for column in ("protocol", "variant", "data"):
         found = rows[column].unique()
-        if len(found) > 1:
+        if len(found) > 1 and rows.duplicated(["run", "model"]).any():
             raise ReclibError(
-                f"{metric} was measured under several values of {column!r} "
-                f"({', '.join(found)}), which cannot be compared; "
+                f"a run has {metric} under several values of {column!r} ({', '.join(found)}); "
                 f"take one of them, as in table[table[{column!r}] == {found[0]!r}]"
             )
     return rows

@@ -20,6 +20,7 @@ LEFT_OUT = (
     "_executed",
     "cache",
     "runs",
+    "sweeps",
     ".mypy_cache",
     ".ruff_cache",
     ".pytest_cache",

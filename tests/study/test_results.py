@@ -308,6 +308,26 @@ def test_what_notebooks_measure_beside_is_recorded_and_leaves_with_its_run(finis
     assert not any((target / name).exists() for name in more)
 
 
+def test_a_run_of_a_sweep_is_told_its_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Notebooks ask for their folder as ever, and two runs on the same data do not meet."""
+    usual = results.run_folder("simulated", "smoke")
+    monkeypatch.setenv(results.RUN_FOLDER, str(tmp_path))
+    assert results.run_folder("simulated", "smoke") == tmp_path != usual
+
+
+def test_values_are_gathered_from_all_files_that_have_their_columns(tmp_path: Path) -> None:
+    rows = metrics_table().assign(protocol="cold-users")
+    results.write_results(metrics_table(), costs_table(), tmp_path)
+    results.write_measured(rows, tmp_path, results.COLD_FILE)
+    found = results.read_values(tmp_path, ["cold.csv", "costs.csv", "metrics.csv", "a.svg"])
+    assert len(found) == len(metrics_table()) + len(rows)
+    assert len(results.read_values(tmp_path, ["metrics.csv"])) == len(metrics_table())
+    nothing = results.read_values(tmp_path, ["a.svg"])
+    assert nothing.empty and list(nothing) == list(found)
+
+
 def test_a_file_that_no_notebook_measures_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ReclibError, match=r"unknown result file 'warm.csv'.*cold\.csv"):
         results.write_measured(cold_metrics(), tmp_path, "warm.csv")

@@ -3,7 +3,9 @@
 import json
 import os
 import shutil
+import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -82,6 +84,7 @@ def test_notebooks_run_with_this_python_and_their_own_parameters(project: Path) 
     assert first.metadata.reclib.parameters == {"data": "simulated", "size": "smoke", "seed": 0}
     second = nbformat.read(paths.EXECUTED / "02_second.ipynb", as_version=4)
     assert second.metadata.reclib.parameters == {"size": "smoke"}
+    assert first.metadata.reclib.peak_mb > 10
     assert sorted(second.metadata.reclib.results) == ["costs.csv", "metrics.csv"]
     outside_outputs = json.dumps([first.metadata, second.metadata])
     assert str(project) not in outside_outputs
@@ -225,6 +228,19 @@ def test_an_interrupted_run_says_how_to_go_on(
     assert message in capsys.readouterr().err
     assert fresh() == ["01_first", "02_second"]
     assert (paths.RUNS / "simulated-smoke" / "provenance.json").read_bytes() == before
+
+
+def test_the_memory_of_processes_started_since_is_seen() -> None:
+    """Not that of older ones, such as the kernel of another notebook."""
+    hold = [sys.executable, "-c", "import time; held = b'x' * (120 << 20); time.sleep(9)"]
+    with subprocess.Popen(hold) as older, runner._memory() as seen:
+        with subprocess.Popen(hold) as younger:
+            deadline = time.monotonic() + 8
+            while max(seen) < 120 and time.monotonic() < deadline:
+                time.sleep(0.1)
+            younger.kill()
+        older.kill()
+    assert 120 <= max(seen) < 200
 
 
 def test_params_shows_defaults_and_values(

@@ -7,7 +7,7 @@ import errno
 import json
 import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ import pandas as pd
 import papermill
 import pytest
 import yaml
-from distributed import Client, KilledWorker, LocalCluster
+from distributed import KilledWorker, LocalCluster
 from distributed.client import FutureCancelledError
 from filelock import FileLock
 from papermill.exceptions import PapermillExecutionError
@@ -65,20 +65,22 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture(scope="module")
-def one_thread() -> Iterator[Client]:
+def one_thread() -> Iterator[LocalCluster]:
     """Dask in this process, so that a worker sees what a test replaces."""
-    with (
-        LocalCluster(
-            processes=False, n_workers=1, threads_per_worker=1, dashboard_address="127.0.0.1:0"
-        ) as cluster,
-        Client(cluster) as client,
-    ):
-        yield client
+    with LocalCluster(
+        processes=False,
+        n_workers=1,
+        threads_per_worker=1,
+        dashboard_address="127.0.0.1:0",
+        protocol="tcp",
+        host="127.0.0.1",
+    ) as cluster:
+        yield cluster
 
 
 @pytest.fixture
 def played(
-    project: Path, one_thread: Client, monkeypatch: pytest.MonkeyPatch
+    project: Path, one_thread: LocalCluster, monkeypatch: pytest.MonkeyPatch
 ) -> list[dict[str, Any]]:
     """Play papermill; return the parameters of each notebook that it was given."""
     given: list[dict[str, Any]] = []
@@ -89,20 +91,15 @@ def played(
         try:
             share = 1 / parameters["divisor"]
         except ZeroDivisionError as error:
-            raise PapermillExecutionError(
-                1, 1, "share", "ZeroDivisionError", str(error), []
-            ) from error
+            name = type(error).__name__
+            raise PapermillExecutionError(1, 1, "share", name, str(error), []) from error
         row = ["simulated", parameters["protocol"], "raw", "random", "ndcg@10", share, 0, 1, 10, 1]
-        table = pd.DataFrame([row], columns=[*results.KEY, *sweep.VALUES[5:]])
+        table = pd.DataFrame([row], columns=list(sweep.VALUES))
         table.to_csv(Path(os.environ["RECLIB_RUN_FOLDER"], "metrics.csv"), index=False)
         notebook.metadata["papermill"] = nbformat.NotebookNode()
         return notebook
 
-    @contextmanager
-    def client(*_: object) -> Iterator[Client]:
-        yield one_thread
-
-    monkeypatch.setattr(sweep, "_client", client)
+    monkeypatch.setattr(sweep, "_local_cluster", lambda workers: nullcontext(one_thread))
     monkeypatch.setattr(papermill, "execute_notebook", play)
     return given
 
@@ -335,7 +332,7 @@ def test_ctrl_c_leaves_finished_runs_and_the_same_command_goes_on(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     @contextmanager
-    def stop(total: int) -> Iterator[Callable[..., None]]:
+    def stop(*_: object) -> Iterator[Callable[..., None]]:
         def tell(name: str, outcome: sweep.Outcome) -> None:
             raise KeyboardInterrupt
 
@@ -387,6 +384,19 @@ def test_a_scheduler_that_does_not_answer_is_named(
     assert f"no Dask scheduler answers at '{address}'" in capsys.readouterr().err
 
 
+def test_runs_may_be_done_by_the_workers_of_any_scheduler(
+    played: list[dict[str, Any]],
+    start: Sweep,
+    one_thread: LocalCluster,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(sweep, "_local_cluster", None)
+    address = one_thread.scheduler_address
+    assert address.startswith("tcp://")
+    assert start("--scheduler", address, grid={"divisor": [1, 2, 4]}) == 0
+    assert sweep.read_table("mine")["value"].tolist() == [1, 0.5, 0.25]
+
+
 class WorkerState:
     address = "tcp://127.0.0.1:1"
 
@@ -425,6 +435,18 @@ def test_a_worker_with_other_code_or_other_folders_is_refused(
         sweep.run_task(replace(task, folder=project / "nowhere" / "run"))
 
 
+def test_the_remaining_time_is_that_of_the_runs_so_far_shared_by_the_workers(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with sweep._progress(6, lambda: 2) as tell:
+        tell("a", sweep.Outcome(sweep.FAILED, error="KilledWorker"))
+        for seconds in (40.0, 20.0):
+            tell("b", sweep.Outcome(sweep.DONE, Path("b.ipynb"), seconds, 1.0))
+    first, _, third = capsys.readouterr().out.splitlines()
+    assert first == "[1/6] a … failed: KilledWorker"
+    assert third == "[3/6] b … 20.0 s (about 00:45 left)"
+
+
 def test_numeric_libraries_of_all_workers_together_use_the_cores_once(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -443,6 +465,7 @@ def test_a_table_that_is_not_there_is_asked_for_by_its_nearest_name(
         sweep.read_table("mime")
 
 
+@pytest.mark.slow
 def test_processes_run_real_notebooks_and_a_killed_worker_loses_nothing(
     project: Path, start: Sweep, monkeypatch: pytest.MonkeyPatch
 ) -> None:
