@@ -24,6 +24,7 @@ from reclib.models import (
     Scorer,
     Transitions,
 )
+from reclib.models.candidates import candidates
 from reclib.serving import Recommendation, Shop, Store
 
 pytestmark = pytest.mark.usefixtures("made_up_encoder")
@@ -418,6 +419,62 @@ def test_propensities_are_the_chances_of_what_is_shown(
         assert count / n == pytest.approx(told[cell], abs=spread)
     for rank in range(1, k + 1):
         assert sum(p for (place, _), p in told.items() if place == rank) == pytest.approx(1)
+
+
+# ---- candidates collected ahead
+
+
+@pytest.mark.parametrize("batch_size", [7, 256])
+def test_candidates_collected_ahead_give_the_same_lists(
+    store: Store, fusion: Fusion, batch_size: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # some of the users have fewer products than seven, and so popularity among their parts
+    shop = Shop(store, fusion, settled=7, depth=15)
+    users = [f"u{n:02d}" for n in range(N_USERS)]
+    cold = [shop.recommend(user, 8) for user in users]
+    assert len({len(shown[0].parts) for shown in cold}) == 2
+    with monkeypatch.context() as patch:
+        asked = watched(patch)
+        shop.warm(users[:20], batch_size=batch_size)
+        shop.warm(batch_size=batch_size)
+        asked.clear()
+        warm = [shop.recommend(user, 8) for user in users]
+        assert not asked  # nobody was scored again
+    for one, two in zip(sum(cold, []), sum(warm, []), strict=True):
+        assert (one.item_id, one.reason) == (two.item_id, two.reason)
+        assert one.parts == pytest.approx(two.parts, abs=1e-5)
+
+
+def watched(patch: pytest.MonkeyPatch) -> list[object]:
+    """Note whenever candidates are collected."""
+    asked: list[object] = []
+
+    def collect(*given: Any, **options: Any) -> Any:
+        asked.append(given)
+        return candidates(*given, **options)
+
+    patch.setattr("reclib.serving.shop.candidates", collect)
+    return asked
+
+
+def test_who_acts_leaves_what_was_collected_ahead(
+    shop: Shop, store: Store, market: Marketplace
+) -> None:
+    shop.warm()
+    before = shop.recommend("u00", 10)
+    store.purchase("u00", before[0].item_id)
+    assert before[0].item_id not in ids(shop.recommend("u00", 10))
+    store.rate("u01", ids(shop.recommend("u01"))[0], 1)
+    one, two = shop.recommend("u01", 10), shop.recommend("u02", 10)
+    shop.refit(market)
+    assert not shop._fit.pools
+    again = shop.recommend("u01", 10)  # the dislike counts on
+    assert {item for item, stars in store.ratings("u01").items()}.isdisjoint(ids(again))
+    shop.warm()
+    assert ids(shop.recommend("u01", 10)) == ids(again)
+    assert len(one) == len(two) == 10
+    with pytest.raises(ReclibError, match="'new' is not in the fit"):
+        shop.warm(["u00", "new"])
 
 
 # ---- diversity, and what is out of range
