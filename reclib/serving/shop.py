@@ -307,8 +307,9 @@ class Shop:
         Raises
         ------
         ReclibError
-            If a user is not in the fit.
+            If a user is not in the fit, or `batch_size` is below 1.
         """
+        _whole("batch_size", batch_size)
         fit = self._fit
         names = list(fit.users if user_ids is None else user_ids)
         strangers = [name for name in names if name not in fit.users]

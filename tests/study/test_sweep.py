@@ -371,6 +371,14 @@ def test_wrong_input_is_refused_before_anything_starts(
     assert not played and not printed.out and not paths.SWEEPS.exists()
 
 
+def test_very_many_runs_start_once_they_are_confirmed(
+    played: list[dict[str, Any]], start: Sweep, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sweep, "MOST", 1)
+    assert start(grid={"seed": [0, 1]}) == 2 and not played
+    assert start("--yes", grid={"seed": [0, 1]}) == 0 and len(played) == 2
+
+
 @pytest.mark.parametrize("address", ["tcp://127.0.0.1:1", "nonsense"])
 def test_a_scheduler_that_does_not_answer_is_named(
     project: Path,
