@@ -43,14 +43,12 @@ n_resamples = 2000
 from IPython.display import Markdown, display
 
 from reclib.data import load, prepare, split_by
-from reclib.evaluation import tune
 from reclib.study import figures, tables
 from reclib.study.experiment import (
-    choose_profile,
     evaluate_seeds,
     fusion_parts,
     measure_lists,
-    tuned_fusions,
+    tuned_models,
 )
 from reclib.study.network import hybrids
 from reclib.study.results import NETWORK_FILE, run_folder, write_measured
@@ -92,18 +90,16 @@ settings = {
 # %%
 split = split_by(prepare(marketplace), protocol)
 fold = split.validation
-scorers = tune(spaces(**settings), fold, n_trials=n_trials, k=k, rng=seed).scorers
-profile = choose_profile(scorers, fold, k=k, rng=seed)
-parts = fusion_parts(scorers, profile)["llm-fusion:all"]
-fused = tuned_fusions(
-    scorers,
-    profile,
+tuned = tuned_models(
+    spaces(**settings),
     fold,
-    n_trials=n_weightings,
+    n_trials=n_trials,
+    n_weightings=n_weightings,
     normalise=normalise,
     k=k,
     rng=seed,
 )
+parts = fusion_parts(tuned.scorers, tuned.profile)["llm-fusion:all"]
 
 # %% [markdown]
 # ## Training
@@ -138,8 +134,8 @@ display(
 
 # %%
 models = {
-    "traditional:all": fused["traditional:all"],
-    "llm-fusion:all": fused["llm-fusion:all"],
+    "traditional:all": tuned.fusions["traditional:all"],
+    "llm-fusion:all": tuned.fusions["llm-fusion:all"],
     **networks,
 }
 outcomes = evaluate_seeds(

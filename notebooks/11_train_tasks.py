@@ -121,7 +121,7 @@ compared = {
 # %%
 measured = []
 for asked in questions.values():
-    said = answers(models, asked, n_seeds=task_seeds, rng=seed)
+    said = answers(models, asked, encoder=encoder, n_seeds=task_seeds, rng=seed)
     rivals = [name for name in said if name.startswith("logistic")]
     pairs = {f"multi-task-vs-{name}": ("multi-task", name) for name in rivals}
     measured.append(

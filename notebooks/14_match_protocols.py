@@ -43,9 +43,9 @@ import matplotlib.pyplot as plt
 from IPython.display import Markdown, display
 
 from reclib.data import load, prepare, split_by
-from reclib.evaluation import evaluate, tune
+from reclib.evaluation import evaluate
 from reclib.study import figures, matching, tables
-from reclib.study.experiment import choose_profile, tuned_fusions
+from reclib.study.experiment import tuned_models
 from reclib.study.paper import TABLE_II
 from reclib.study.spaces import spaces
 
@@ -74,19 +74,17 @@ settings = {
 # %%
 split = split_by(prepare(marketplace), protocol)
 fold = split.validation
-scorers = tune(spaces(**settings), fold, n_trials=n_trials, k=k, rng=seed).scorers
-profile = choose_profile(scorers, fold, k=k, rng=seed)
-fused = tuned_fusions(
-    scorers,
-    profile,
+tuned = tuned_models(
+    spaces(**settings),
     fold,
-    n_trials=n_weightings,
+    n_trials=n_trials,
+    n_weightings=n_weightings,
     normalise=normalise,
     k=k,
     rng=seed,
 )
 pair = ("traditional", "llm-fusion")
-models = {name: fused[name] for name in pair}
+models = {name: tuned.fusions[name] for name in pair}
 
 # %%
 negatives = [n for n in matching.NEGATIVES if n <= most_negatives]
@@ -161,7 +159,9 @@ display(Markdown(said))
 
 # %% tags=["hide-input"]
 outcomes = evaluate(models, split.test, k=k, rng=seed)
-diversity = matching.diversity_by_space(outcomes, split.test.train, k=k)
+diversity = matching.diversity_by_space(
+    outcomes, split.test.train, encoder=encoder, k=k
+)
 diversity.loc["the paper"] = TABLE_II["diversity"]
 diversity["change"] = diversity[pair[1]] / diversity[pair[0]] - 1
 diversity.style.format("{:.3f}").format(

@@ -43,13 +43,11 @@ import matplotlib.pyplot as plt
 from IPython.display import Markdown, display
 
 from reclib.data import load, prepare, split_by
-from reclib.evaluation import tune
 from reclib.study import figures, tables
 from reclib.study.beyond import measure_beyond, user_groups
 from reclib.study.experiment import (
-    choose_profile,
     evaluate_seeds,
-    tuned_fusions,
+    tuned_models,
 )
 from reclib.study.results import BEYOND_FILE, run_folder, write_measured
 from reclib.study.spaces import spaces
@@ -78,19 +76,24 @@ settings = {
 # %%
 split = split_by(prepare(marketplace), protocol)
 fold = split.validation
-scorers = tune(spaces(**settings), fold, n_trials=n_trials, k=k, rng=seed).scorers
-profile = choose_profile(scorers, fold, k=k, rng=seed)
-fused = tuned_fusions(
-    scorers,
-    profile,
+tuned = tuned_models(
+    spaces(**settings),
     fold,
-    n_trials=n_weightings,
+    n_trials=n_trials,
+    n_weightings=n_weightings,
     normalise=normalise,
     k=k,
     rng=seed,
 )
-alone = ("random", "popular", "content", profile, "language", "language:tuned")
-models = {name: scorers[name] for name in alone} | fused
+alone = (
+    "random",
+    "popular",
+    "content",
+    tuned.profile,
+    "language",
+    "language:tuned",
+)
+models = {name: tuned.scorers[name] for name in alone} | tuned.fusions
 outcomes = evaluate_seeds(models, split.test, k=k, rng=seed)
 
 # %%
@@ -144,7 +147,7 @@ tables.metrics_table(
 # Thirds of the users by the number of products in training.
 
 # %% mystnb={"figure": {"caption": "How much more popular lists are than what users had before, by thirds of the users; 0 is as popular.", "name": "fig-lift"}, "image": {"alt": "Points with intervals: popularity lift of several models for light, medium and heavy users."}} tags=["hide-input"]
-shown = ("content", "language", *fused)
+shown = ("content", "language", *tuned.fusions)
 figures.group_plot(measured, f"popularity_lift@{k}", models=shown)
 plt.show()
 

@@ -12,6 +12,7 @@ from reclib.data import Fold, Split, Truth
 from reclib.evaluation import (
     Outcome,
     Pairs,
+    Space,
     best_threshold,
     bootstrap_sums,
     choose_weights,
@@ -25,6 +26,7 @@ from reclib.evaluation import (
     pair_metrics,
     ranking_metrics,
     sample_pairs,
+    tune,
 )
 from reclib.models import Fusion, Scorer
 
@@ -70,6 +72,61 @@ class Experiment:
     outcomes: Mapping[str, Sequence[Outcome]]
     pair_scores: Mapping[str, NDArray[np.float32]]
     thresholds: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class Tuned:
+    """Everything that is chosen on validation, not fitted yet.
+
+    Attributes
+    ----------
+    scorers
+        Models that are no fusion, by name.
+    profile
+        Which of them is the CF part, from `choose_profile`.
+    fusions
+        From `tuned_fusions`.
+    """
+
+    scorers: Mapping[str, Scorer]
+    profile: str
+    fusions: Mapping[str, Fusion]
+
+
+def tuned_models(
+    spaces: Mapping[str, Space],
+    fold: Fold,
+    *,
+    n_trials: int = 50,
+    n_weightings: int = 66,
+    normalise: str = "global",
+    k: int = 10,
+    rng: int = 0,
+) -> Tuned:
+    """Tune every model, choose the CF part, and weigh the fusions.
+
+    Parameters
+    ----------
+    spaces, fold
+        As in `reclib.evaluation.tune`.
+    n_trials
+        Of every model that is no fusion.
+    n_weightings, normalise
+        As `n_trials` and `normalise` of `tuned_fusions`.
+    k, rng
+        As in both.
+
+    Returns
+    -------
+    Tuned
+        What was tried before comes from the cache.
+    """
+    scorers = tune(spaces, fold, n_trials=n_trials, k=k, rng=rng).scorers
+    profile = choose_profile(scorers, fold, k=k, rng=rng)
+    fusions = tuned_fusions(
+        scorers, profile, fold, n_trials=n_weightings, normalise=normalise, k=k, rng=rng
+    )
+    return Tuned(scorers, profile, fusions)
 
 
 def choose_profile(scorers: Mapping[str, Scorer], fold: Fold, *, k: int = 10, rng: int = 0) -> str:
@@ -254,7 +311,9 @@ def run_experiment(
         pairs = sample_pairs(split.test, negatives=negatives, rng=seed + 1)
         asked = sample_pairs(split.validation, negatives=negatives, rng=seed)
         before = evaluate(models, split.validation, k=k, pairs=asked, rng=seed)
-        thresholds = {name: best_threshold(_scores(outcome)) for name, outcome in before.items()}
+        thresholds = {
+            name: best_threshold(scores_of_pairs(outcome)) for name, outcome in before.items()
+        }
         thresholds["always-yes"] = 1.0
     outcomes = evaluate_seeds(models, split.test, k=k, pairs=pairs, n_seeds=n_seeds, rng=seed)
     metrics = measure_lists(
@@ -268,7 +327,7 @@ def run_experiment(
     )
     pair_scores: dict[str, NDArray[np.float32]] = {}
     if pairs is not None:
-        pair_scores = {name: _scores(found[0]) for name, found in outcomes.items()}
+        pair_scores = {name: scores_of_pairs(found[0]) for name, found in outcomes.items()}
         pair_scores["always-yes"] = np.ones(pairs.item.shape, np.float32)
         verdicts = measure_pairs(
             {name: pair_counts(scores, thresholds[name]) for name, scores in pair_scores.items()},
@@ -342,7 +401,8 @@ def comparisons(models: Sequence[str], profile: str) -> dict[str, tuple[str, str
     return {name: pair for name, pair in found.items() if set(pair) <= set(models)}
 
 
-def _scores(outcome: Outcome) -> NDArray[np.float32]:
+def scores_of_pairs(outcome: Outcome) -> NDArray[np.float32]:
+    """Scores of an outcome that was evaluated with pairs, shape (n_positives, 1 + r)."""
     if outcome.pair_scores is None:
         raise AssertionError("evaluated without pairs")
     return outcome.pair_scores

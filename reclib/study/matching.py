@@ -22,7 +22,8 @@ from reclib.evaluation import (
     sample_pairs,
 )
 from reclib.evaluation.protocols import WEIGHTINGS
-from reclib.models import Language, Scorer
+from reclib.models import DEFAULT_ENCODER, Language, Scorer
+from reclib.study.experiment import scores_of_pairs
 from reclib.study.paper import TABLE_II
 
 NEGATIVES = (1, 2, 4, 9, 19, 49, 99)
@@ -73,8 +74,8 @@ def measure_everywhere(
         before = evaluate(models, split.validation, pairs=asked, rng=rng)
         after = evaluate(models, split.test, pairs=tested, k=max(depths), rng=rng)
         for model in models:
-            judged = _scores(after[model])
-            rows += _pairs(model, weighting, _scores(before[model]), judged, negatives)
+            judged = scores_of_pairs(after[model])
+            rows += _pairs(model, weighting, scores_of_pairs(before[model]), judged, negatives)
             if weighting == WEIGHTINGS[0]:
                 rows += _lists(model, after[model], split, depths)
                 if max(negatives) >= 99:
@@ -84,12 +85,6 @@ def measure_everywhere(
             row for row in _pairs(YES, weighting, ones, ones, negatives) if "half" not in row[1]
         ]
     return pd.DataFrame(rows, columns=COLUMNS)
-
-
-def _scores(outcome: Outcome) -> NDArray[np.float32]:
-    if outcome.pair_scores is None:
-        raise AssertionError("evaluated without pairs")
-    return outcome.pair_scores
 
 
 def _pairs(
@@ -162,7 +157,7 @@ def distances(table: pd.DataFrame, models: tuple[str, str]) -> pd.DataFrame:
 
 
 def diversity_by_space(
-    outcomes: Mapping[str, Outcome], train: Prepared, *, k: int = 10
+    outcomes: Mapping[str, Outcome], train: Prepared, *, encoder: str = DEFAULT_ENCODER, k: int = 10
 ) -> pd.DataFrame:
     """Measure the diversity of the same lists in four feature spaces.
 
@@ -172,6 +167,8 @@ def diversity_by_space(
         Model → its lists.
     train
         Training data.
+    encoder
+        Of the embeddings.
     k
         Length of a list.
 
@@ -182,7 +179,7 @@ def diversity_by_space(
         ``brand and category`` (ours), the ``words`` of Eq. 3, the encoder's ``embeddings``,
         and the ``buyers`` that products share; NaN where the data lack one.
     """
-    vectors = Language().fit(train).item_vectors
+    vectors = Language(encoder=encoder).fit(train).item_vectors
     spaces = {
         "words": extract_features(train).items,
         "embeddings": sp.csr_array(np.nan_to_num(vectors)),

@@ -5,18 +5,11 @@ import pandas as pd
 
 from reclib import paths
 from reclib.study.paper import TABLE_II
+from reclib.study.readme import LISTS
 from reclib.study.results import METRICS_FILE, read_provenance, read_results
+from reclib.study.tables import places
 
 VERDICTS = ("confirmed", "weaker", "not found", "reversed", "not measurable")
-LISTS = ("full-loo", "full-time")
-# claim → where the study measures it: protocols and metric (see reclib.study.tables)
-PLACES = {
-    "precision": (("pairs",), "precision"),
-    "recall": (("pairs",), "recall"),
-    "f1": (("pairs",), "f1"),
-    "ctr": (LISTS, "ctr@10"),
-    "diversity": (LISTS, "ild@10"),
-}
 BEFORE, AFTER = "traditional", "llm-fusion"
 
 
@@ -65,8 +58,9 @@ def scorecard() -> pd.DataFrame:
     for folder in sorted(file.parent for file in paths.REFERENCE.glob(f"*/{METRICS_FILE}")):
         metrics, _ = read_results(folder)
         usual = metrics[metrics["variant"].str.fullmatch(r"raw|r=1")]
-        for claim, (protocols, metric) in PLACES.items():
-            found = usual[usual["protocol"].isin(protocols) & (usual["metric"] == metric)]
+        protocol = next((p for p in LISTS if p in set(usual["protocol"])), LISTS[0])
+        for claim, (where, metric) in places(10, protocol).items():
+            found = usual[(usual["protocol"] == where) & (usual["metric"] == metric)]
             found = found.set_index("model")[["value", "low", "high"]]
             rivals = found.reindex([BEFORE, f"{AFTER}-vs-{BEFORE}"]).to_numpy(float)
             mean = rivals[0, 0] if rivals[0, 0] > 0 else np.nan

@@ -198,7 +198,7 @@ def table_two(metrics: pd.DataFrame, *, k: int = 10, protocol: str = "full-loo")
     """
     rows = {}
     usual = _usual(metrics)
-    for name, (where, metric) in _places(k, protocol).items():
+    for name, (where, metric) in places(k, protocol).items():
         found = usual[(usual["protocol"] == where) & (usual["metric"] == metric)]
         found = found.set_index("model")
         before, after = TABLE_II[name]
@@ -240,7 +240,7 @@ def table_two_values(
     for model in ("traditional", "llm-fusion"):
         rows[f"ours: {model}"] = {
             metric: values.get((*place, model), np.nan)
-            for metric, place in _places(k, protocol).items()
+            for metric, place in places(k, protocol).items()
         }
     return pd.DataFrame.from_dict(rows, orient="index")
 
@@ -376,7 +376,7 @@ def _usual(metrics: pd.DataFrame) -> pd.DataFrame:
     return metrics[metrics["variant"].str.fullmatch(r"raw|r=\d+")]
 
 
-def _places(k: int, protocol: str) -> dict[str, tuple[str, str]]:
+def places(k: int, protocol: str) -> dict[str, tuple[str, str]]:
     """Row of Table II → where this study measures it: protocol and metric."""
     return {
         "precision": ("pairs", "precision"),

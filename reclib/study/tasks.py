@@ -21,7 +21,7 @@ from reclib.evaluation import (
     confusion_counts,
     interval,
 )
-from reclib.models import Language, TunedLanguage, encode
+from reclib.models import DEFAULT_ENCODER, Language, TunedLanguage, encode
 from reclib.study.experiment import NO_COMPARISONS
 
 Classes = NDArray[np.int64]
@@ -180,6 +180,7 @@ def answers(
     models: Mapping[str, Mapping[str, TunedLanguage]],
     questions: Questions,
     *,
+    encoder: str = DEFAULT_ENCODER,
     n_seeds: int = 1,
     rng: int = 0,
 ) -> dict[str, Classes]:
@@ -191,6 +192,8 @@ def answers(
         From `models_of_tasks`.
     questions
         From `ask_intent` or `ask_sentiment`.
+    encoder
+        Whose embeddings the baselines read.
     n_seeds, rng
         The models are fitted with the seeds `rng`, `rng` + 1, ….
 
@@ -205,7 +208,7 @@ def answers(
     """
     train = questions.train
     intent = questions.task == "intent"
-    said = _by_history(questions) if intent else _by_words(questions)
+    said = (_by_history if intent else _by_words)(questions, encoder)
     for name, by_task in models.items():
         model, found = by_task[questions.task], []
         for seed in range(rng, rng + n_seeds):
@@ -233,7 +236,7 @@ def _regression() -> LogisticRegressionCV:
     )
 
 
-def _by_words(questions: Questions) -> dict[str, Classes]:
+def _by_words(questions: Questions, encoder: str) -> dict[str, Classes]:
     """Answers to the sentiment from the words of a review."""
     reviews = questions.train.reviews
     meant = polarity(reviews["rating"])
@@ -242,8 +245,8 @@ def _by_words(questions: Questions) -> dict[str, Classes]:
     words = make_pipeline(
         TfidfVectorizer(ngram_range=(1, 2), min_df=2, sublinear_tf=True), _regression()
     )
-    vectors = encode(texts, progress=False).vectors
-    asked = encode(questions.texts, progress=False).vectors
+    vectors = encode(texts, encoder=encoder, progress=False).vectors
+    asked = encode(questions.texts, encoder=encoder, progress=False).vectors
     return {
         "majority": _everywhere(meant, len(asked)),
         "logistic:tf-idf": words.fit(texts, meant).predict(questions.texts)[None],
@@ -251,7 +254,7 @@ def _by_words(questions: Questions) -> dict[str, Classes]:
     }
 
 
-def _by_history(questions: Questions) -> dict[str, Classes]:
+def _by_history(questions: Questions, encoder: str) -> dict[str, Classes]:
     """Answers to the intent from what a user had; the regressions learn from the last product."""
     train, users = questions.train, questions.users
     classes, names = category_classes(train)
@@ -263,7 +266,10 @@ def _by_history(questions: Questions) -> dict[str, Classes]:
     majority = _everywhere(target, len(users))
     newest = classes[train.item[last]]
     shares = [_shares(part, classes, len(names)) for part in (inner.train, train)]
-    vectors = [np.nan_to_num(Language().fit(part).user_vectors) for part in (inner.train, train)]
+    vectors = [
+        np.nan_to_num(Language(encoder=encoder).fit(part).user_vectors)
+        for part in (inner.train, train)
+    ]
     return {
         "majority": majority,
         "last": np.where(newest >= 0, newest, majority[0])[None],

@@ -9,7 +9,8 @@ import pytest
 from reclib import paths
 from reclib.study import results
 from reclib.study.paper import TABLE_II
-from reclib.study.scorecard import PLACES, VERDICTS, judge, scorecard
+from reclib.study.scorecard import VERDICTS, judge, scorecard
+from reclib.study.tables import ROWS
 
 NAN = np.nan
 
@@ -69,6 +70,6 @@ def test_changes_are_shares_of_the_traditional_value(recorded: pd.DataFrame) -> 
 
 
 def test_what_no_run_measured_is_not_measurable(recorded: pd.DataFrame) -> None:
-    assert set(recorded.index) == set(PLACES) == set(TABLE_II)
+    assert set(recorded.index) == set(ROWS) == set(TABLE_II)
     for claim in ("recall", "ctr", "f1"):
         assert recorded.loc[claim, "verdict"] == "not measurable"
