@@ -51,20 +51,20 @@ def ranking_metrics(top: NDArray[np.int64], relevant: sp.csr_array) -> dict[str,
         raise ReclibError(f"{n_users} lists for {relevant.shape[0]} users; they must be the same")
     hit = _hits(top, relevant)  # (n_users, k)
     counts = np.diff(relevant.indptr)  # (n_users,)
-    # most lists have no hit, and then every metric is 0: only the others are looked at
-    row = np.flatnonzero(hit.any(axis=1))
-    hit, n_relevant = hit[row], counts[row]
-    place = np.arange(1, k + 1)
-    gain = 1 / np.log2(place + 1)
+    # few places hold a hit, and they decide everything: only they are looked at
+    user, place = np.divmod(np.flatnonzero(hit), k)  # by user, best place first
+    row, first, hits = np.unique(user, return_index=True, return_counts=True)
+    nth = np.arange(1, len(user) + 1) - np.repeat(first, hits)  # 1 for the list's first hit
+    n_relevant = counts[row]
+    gain = 1 / np.log2(np.arange(2, k + 2))
     ideal = np.concatenate([[0], np.cumsum(gain)])[np.minimum(n_relevant, k)]
-    hits = hit.sum(axis=1)
     found = {
         "precision": hits / k,
         "recall": hits / n_relevant,
         "f1": 2 * hits / (k + n_relevant),
-        "ndcg": (hit * gain).sum(axis=1) / ideal,
-        "mrr": 1 / (hit.argmax(axis=1) + 1),
-        "map": (hit * hit.cumsum(axis=1) / place).sum(axis=1) / n_relevant,
+        "ndcg": np.add.reduceat(gain[place], first) / ideal,
+        "mrr": 1 / (place[first] + 1),
+        "map": np.add.reduceat(nth / (place + 1), first) / n_relevant,
         "hit_rate": np.ones(len(row)),
     }
     nothing = np.where(counts > 0, 0.0, np.nan)
@@ -146,7 +146,8 @@ def _hits(top: NDArray[np.int64], relevant: sp.csr_array) -> NDArray[np.bool_]:
     nth = 0
     while len(left):  # one relevant product of each user after the other
         product = relevant.indices[relevant.indptr[left] + nth]
-        hit[left] |= top[left] == product[:, None]
+        rows = left if len(left) < len(top) else slice(None)  # a slice is not copied
+        hit[rows] |= top[rows] == product[:, None]
         nth += 1
         left = left[relevant.indptr[left] + nth < relevant.indptr[left + 1]]
     return hit

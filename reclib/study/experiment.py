@@ -39,7 +39,8 @@ EVERYTHING = (
     *("transitions", "sasrec"),
 )
 # what the model with the LLM has beyond it
-LLM_PARTS = ("language", "language:tuned", "ease:language")
+TUNED = "language:tuned"
+LLM_PARTS = ("language", TUNED, "ease:language")
 NO_COMPARISONS: Mapping[str, tuple[str, str]] = {}
 
 
@@ -391,10 +392,12 @@ def comparisons(models: Sequence[str], profile: str) -> dict[str, tuple[str, str
 
     The model with the LLM of Table II is compared with the traditional one and its own
     parts; the fusion of everything with the same without the LLM, and with every other model
-    but that of Table II.
+    but that of Table II; and the tuned encoder, alone, with counted words and with the frozen
+    one.
     """
     parts = (TRADITIONAL, "content", profile, "language")
     found = {f"{LLM}-vs-{name}": (LLM, name) for name in parts}
+    found |= {f"{TUNED}-vs-{name}": (TUNED, name) for name in ("content", "language")}
     best = LLM + ALL
     others = [name for name in models if name not in (best, LLM)]
     found |= {f"{best}-vs-{name}": (best, name) for name in others}
