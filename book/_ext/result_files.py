@@ -149,7 +149,7 @@ def read_card(content: dict[str, Any], where: str) -> Level:
 
 
 def measured_files(root: Path) -> Iterator[tuple[str, Path]]:
-    """Name the recorded files of values: ``amazon-beauty``, ``amazon-beauty/network``, …"""
+    """Name the recorded files of values: ``amazon-beauty``, ``amazon-beauty/network`` and so on."""
     for file in sorted((root / REFERENCE).glob("*/*.csv")):
         with file.open(encoding="utf-8", newline="") as lines:
             if "variant" in (next(csv.reader(lines), [])):
