@@ -57,7 +57,8 @@ STYLE = """<style>
 .rs-two > :first-child { flex: 3 1 22em; min-width: 0; }
 .rs-two > :last-child { flex: 2 1 13em; min-width: 0; }
 .rs-panel ul { margin: .3em 0 0; padding-left: 1.1em; font-size: 13px; }
-.rs-still { border: 1px solid var(--rule); border-radius: 12px; padding: 1em 1.2em; }
+.rs-still { background: var(--jp-layout-color1, var(--pst-color-background, #fff));
+  border: 1px solid var(--rule); border-radius: 12px; padding: 1em 1.2em; }
 </style>"""
 
 
@@ -96,6 +97,8 @@ class ShopPage:
 
     Attributes
     ----------
+    k
+        As given.
     box
         All of it.
     customer, name, register
@@ -116,9 +119,9 @@ class ShopPage:
     """
 
     def __init__(self, shop: Shop, *, customers: Sequence[str] = (), k: int = 6) -> None:
-        self._shop, self._k = shop, k
-        self._known: list[tuple[str, str | None]] = [("Visitor, not logged in", None)]
-        self._known += [(shop.store.name(user) or user, user) for user in customers]
+        self._shop, self.k = shop, k
+        self.known: list[tuple[str, str | None]] = [("Visitor, not logged in", None)]
+        self.known += [(shop.store.name(user) or user, user) for user in customers]
         self._cards: list[_Card] = []
         self._where = ""
         self._page = 1
@@ -152,7 +155,7 @@ class ShopPage:
         self.head, self.message, self.title, self.legend, self.product, self.yours = (
             widgets.HTML() for _ in range(6)
         )
-        self.customer = widgets.Dropdown(options=self._known, layout=_wide("14em"))
+        self.customer = widgets.Dropdown(options=self.known, layout=_wide("14em"))
         self.name = widgets.Text(placeholder="New here? Your name", layout=_wide("14em"))
         self.register = self._button("Register", self._register)
         self.query = widgets.Text(
@@ -168,7 +171,7 @@ class ShopPage:
                 widgets.HTML(layout=_wide("0", grow=1)),
                 self._button("Open", partial(self._open, place)),
             )
-            for place in range(self._k)
+            for place in range(self.k)
         ]
         self.stars = [self._button("☆", partial(self._rate, stars)) for stars in STARS]
         for button in self.stars:
@@ -228,9 +231,9 @@ class ShopPage:
                 raise ReclibError("Type a name first.")
             user = f"customer-{secrets.token_hex(4)}"
             self._shop.store.register(user, name)
-            self._known = [*self._known, (name, user)]
+            self.known = [*self.known, (name, user)]
             self.customer.unobserve(self._log_in, "value")  # new options choose the first
-            self.customer.options = self._known
+            self.customer.options = self.known
             self.customer.observe(self._log_in, "value")
             self.customer.value = user
             self._say(f"Welcome, {name}. These are the products that most customers had.")
@@ -240,7 +243,7 @@ class ShopPage:
     def _go_home(self) -> None:
         with self._told():
             here = f"home of {self._user}"
-            shown = self._shop.recommend(self._user, self._k)
+            shown = self._shop.recommend(self._user, self.k)
             self._show(here, "Popular products" if self._user is None else "For you", shown)
 
     def _search(self) -> None:
@@ -249,16 +252,16 @@ class ShopPage:
         if here == self._where or not query:  # Enter and the button as well, or a new customer
             return
         with self._told():
-            shown = self._shop.search(query, self._k, user_id=self._user)
+            shown = self._shop.search(query, self.k, user_id=self._user)
             self._show(here, f"Found for “{query}”", shown)
             if not shown:
                 self._say("No product has any of these words.")
 
     def _turn(self, page: int) -> None:
         with self._told():
-            found = self._shop.catalogue(page, self._k)
+            found = self._shop.catalogue(page, self.k)
             self._page = page
-            last = -(-self._shop.n_products // self._k)
+            last = -(-self._shop.n_products // self.k)
             self.earlier.disabled, self.later.disabled = page == 1, page == last
             cards = [
                 _Card(item, title or item, _told_of(brand, price), {})

@@ -218,6 +218,7 @@ def execute(
             )
     except (PapermillExecutionError, TimeoutError, RuntimeError) as error:  # cell, slow, kernel
         raise NotebookFailed(_explained(source, kept, error)) from error
+    _leave_pictures(done)
     # papermill notes the folders of this machine, and the whole input once more
     done.metadata.papermill.update(input_path=source.name, output_path=target.name)
     written = [name for name, at in times(folder).items() if before.get(name) != at]
@@ -232,6 +233,15 @@ def execute(
     cache.atomic_write(target, partial(nbformat.write, done))
     kept.unlink()
     return mark
+
+
+def _leave_pictures(done: NotebookNode) -> None:
+    """Take out widgets, which show nothing without a kernel, where a picture stands beside."""
+    done.metadata.pop("widgets", None)
+    for cell in done.cells:
+        for output in cell.get("outputs", []):
+            if "text/html" in output.get("data", {}):
+                output.data.pop("application/vnd.jupyter.widget-view+json", None)
 
 
 @contextmanager

@@ -168,7 +168,9 @@ def test_what_is_searched_for_is_found_and_saved_once(page: ShopPage, store: Sto
     assert found[1] not in titles(page)
 
 
-@pytest.mark.parametrize("query", ["DROP TABLE customers;--", "<b>zebra</b>", "zebra", "   ", "x" * 10**6])
+@pytest.mark.parametrize(
+    "query", ["DROP TABLE customers;", "<b>zebra</b>", "zebra", "  ", "x" * 10**6]
+)
 def test_what_matches_nothing_or_is_refused_is_told_as_text(page: ShopPage, query: str) -> None:
     before = titles(page)
     search(page, query)
