@@ -24,6 +24,7 @@ COLOURS: Mapping[str, str] = {
     SEARCH: "#e69f00",
 }
 OTHER = "#56b4e9"
+GOLD = "#c77700"  # of stars; to be seen on light and dark pages
 RECENT = 6  # evaluations that are shown
 BRIEF, LONG = 60, 300  # characters of a comment in a line, and of a description
 HIDDEN, SHOWN = "none", ""
@@ -175,10 +176,11 @@ class ShopPage:
         ]
         self.stars = [self._button("☆", partial(self._rate, stars)) for stars in STARS]
         for button in self.stars:
-            button.layout.width = "2.6em"
+            button.layout = widgets.Layout(width="1.6em", padding="0", margin="0")
+            button.style = {"button_color": "transparent", "text_color": GOLD, "font_size": "22px"}
         self.buy = self._button("Buy", self._buy, icon="shopping-cart")
         self.comment = widgets.Textarea(placeholder="What do you think of it?", rows=2)
-        self.comment.layout = widgets.Layout(width="100%")
+        self.comment.layout = widgets.Layout(width="97%")
         self.send = self._button("Comment", self._comment)
         self.customer.observe(self._log_in, "value")
         self.query.observe(lambda _: self._search(), "value")
@@ -190,7 +192,11 @@ class ShopPage:
 
     def _arranged(self) -> widgets.VBox:
         self._pages = widgets.HBox([self.earlier, self.later])
-        self._act = widgets.VBox([_line(*self.stars, self.buy), self.comment, self.send])
+        self.message.layout.min_height = "1.8em"  # so that the list stays in its place
+        self._act = widgets.VBox(
+            [widgets.HBox(self.stars), self.comment, _line(self.send, self.buy)],
+            layout=widgets.Layout(margin="0 0 .6em"),
+        )
         self._lines = [
             widgets.HBox(row, layout=widgets.Layout(align_items="center")) for row in self.rows
         ]
