@@ -182,9 +182,9 @@ theirs = shares[OWN]
 found = (theirs.iloc[-1] - theirs[0]) / max(1 - theirs[0], 1e-9)
 display(
     Markdown(
-        f"The lists of those who are followed have **{theirs[0]:.0%}** in common with what is "
-        f"popular anyway. Of the rest, which is theirs alone, {n_clicks} clicks find "
-        f"**{found:.0%}**."
+        f"The lists of those who are followed have **{theirs[0]:.0%}** in "
+        "common with what is popular anyway. Of the rest, which is theirs "
+        f"alone, {n_clicks} clicks find **{found:.0%}**."
     )
 )
 
@@ -200,7 +200,7 @@ import numpy as np
 asked = np.bincount(prepared.query[prepared.query >= 0], minlength=1)
 query = prepared.queries[asked.argmax()] if prepared.queries else ""
 page.customer.value = ann
-page.query.value = query or str(prepared.items["title"][0])
+page.query.value = query or prepared.items["title"][0][:60]
 page.rows[0][1].click()
 
 # %% tags=["hide-input"]
@@ -240,8 +240,8 @@ after = [one.item_id for one in shop.recommend(ann, k)]
 kept = len(set(before) & set(after))
 display(
     Markdown(
-        f"Ann's list before and after has **{kept} of {len(after)}** products in common: "
-        "what the night adds is little beside what was folded in at once."
+        f"**{kept} of {len(after)}** products of Ann's list stay: what the "
+        "night adds is little beside what was folded in at once."
         if kept > len(after) / 2
         else f"Only **{kept} of {len(after)}** products of Ann's list stay."
     )

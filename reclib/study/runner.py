@@ -236,12 +236,18 @@ def execute(
 
 
 def _leave_pictures(done: NotebookNode) -> None:
-    """Take out widgets, which show nothing without a kernel, where a picture stands beside."""
+    """Take out widgets, which are nothing without a kernel; a picture beside one stays."""
+    widget = "application/vnd.jupyter.widget-view+json"
     done.metadata.pop("widgets", None)
     for cell in done.cells:
-        for output in cell.get("outputs", []):
-            if "text/html" in output.get("data", {}):
-                output.data.pop("application/vnd.jupyter.widget-view+json", None)
+        if cell.cell_type == "code":
+            cell.outputs = [
+                one
+                for one in cell.outputs
+                if widget not in one.get("data", {}) or "text/html" in one.data
+            ]
+            for one in cell.outputs:
+                one.get("data", {}).pop(widget, None)
 
 
 @contextmanager
