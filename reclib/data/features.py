@@ -111,7 +111,7 @@ def extract_features(
     weights = history_weights(prepared, decay=decay, history=history)
     parts = []
     if text:
-        words, reader = _words(prepared, weighting, review_text)
+        words, reader = item_words(prepared, weighting=weighting, reviews=review_text)
         typed = _typed_words(prepared, reader, query_weight, decay=decay, history=history)
         names = reader[0].get_feature_names_out()
         parts.append(_Part(words * np.sqrt(np.float32(1 - price_weight)), typed, names))
@@ -186,6 +186,50 @@ def item_texts(prepared: Prepared, *, reviews: bool = False) -> list[str]:
     for item, written in zip(prepared.reviews["item"], prepared.reviews["text"], strict=True):
         texts[item].append(written)
     return [". ".join(filter(None, parts)) for parts in texts]
+
+
+def item_words(
+    prepared: Prepared, *, weighting: str = "tfidf", reviews: bool = False, min_products: int = 2
+) -> tuple[sp.csr_array, Pipeline]:
+    """Weigh the words of every product's text.
+
+    Parameters
+    ----------
+    prepared
+        Training data.
+    weighting
+        As in `extract_features`.
+    reviews
+        As in `item_texts`.
+    min_products
+        Words of fewer products are left out: those of one alone make no two products alike,
+        though somebody may search for them.
+
+    Returns
+    -------
+    words : scipy.sparse.csr_array
+        float32, shape (n_items, n_words), rows of unit length.
+    reader : sklearn.pipeline.Pipeline
+        Makes the same of other texts.
+
+    Raises
+    ------
+    ReclibError
+        If no word is left.
+    """
+    # damped counts, because the tenth mention of a word says little
+    weigh = TfidfTransformer(sublinear_tf=True) if weighting == "tfidf" else _Bm25()
+    counts = CountVectorizer(min_df=min_products, dtype=np.float32)
+    reader = Pipeline([("counts", counts), ("weights", weigh)])
+    texts = item_texts(prepared, reviews=reviews)
+    try:
+        return sp.csr_array(reader.fit_transform(texts)), reader
+    except ValueError:
+        raise ReclibError(
+            f"{prepared.name}: no word occurs in {'two products' if min_products > 1 else 'any'}, "
+            "so there are no text features; the table of items needs title, categories, brand or "
+            "description, or switch the text off"
+        ) from None
 
 
 def profile_texts(prepared: Prepared, *, history: int, words: int) -> list[str]:
@@ -275,24 +319,6 @@ class _Bm25(TransformerMixin, BaseEstimator):  # type: ignore[misc]  # scikit-le
         weights.data /= weights.data + np.repeat(halfway, np.diff(counts.indptr))
         weights.data *= self.idf_[counts.indices]
         return normalize(weights, copy=False)
-
-
-def _words(prepared: Prepared, weighting: str, reviews: bool) -> tuple[sp.csr_array, Pipeline]:
-    """Weighted words of every product's text, (n_items, n_words), unit rows; and their maker."""
-    # damped counts, because the tenth mention of a word says little; words of one product
-    # alone are dropped, because they can match nothing
-    weigh = TfidfTransformer(sublinear_tf=True) if weighting == "tfidf" else _Bm25()
-    counts = CountVectorizer(min_df=2, dtype=np.float32)
-    reader = Pipeline([("counts", counts), ("weights", weigh)])
-    texts = item_texts(prepared, reviews=reviews)
-    try:
-        return sp.csr_array(reader.fit_transform(texts)), reader
-    except ValueError:
-        raise ReclibError(
-            f"{prepared.name}: no word occurs in two products, so there are no text features; "
-            "the table of items needs title, categories, brand or description, or switch the "
-            "text off"
-        ) from None
 
 
 def _typed_words(

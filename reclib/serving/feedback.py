@@ -47,10 +47,10 @@ def with_evaluations(marketplace: Marketplace, evaluations: pl.DataFrame) -> Mar
     Returns
     -------
     Marketplace
-        With each evaluation as an event behind those of its customer, and a review for each
-        pair of customer and product with a rating: the last one, and all comments. Pairs whose
-        last rating is `DISLIKED` or lower have no events, earlier ones of `marketplace` among
-        them.
+        With each evaluation as an event behind those of its customer, the search that led there
+        beside it, and a review for each pair of customer and product with a rating: the last
+        one, and all comments. Pairs whose last rating is `DISLIKED` or lower have no events,
+        earlier ones of `marketplace` among them.
     """
     if evaluations.is_empty():
         return marketplace
@@ -76,7 +76,7 @@ def with_evaluations(marketplace: Marketplace, evaluations: pl.DataFrame) -> Mar
         maintain_order="left",
     )  # fmt: skip
     behind = pl.col("last").fill_null(-1) + 1 + pl.int_range(pl.len()).over("user_id")
-    columns = [*pair, "event", *(["timestamp"] if "timestamp" in old.columns else [])]
+    columns = [*pair, "event", "query", *(["timestamp"] if "timestamp" in old.columns else [])]
     events = pl.concat([old, new.select(*columns, position=behind)], how="diagonal_relaxed")
     disliked = rated.filter(pl.col("rating") <= DISLIKED)
     events = events.join(disliked, on=pair, how="anti", maintain_order="left")

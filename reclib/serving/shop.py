@@ -12,7 +12,8 @@ import scipy.sparse as sp
 from numpy.typing import NDArray
 
 from reclib.data import Marketplace, Prepared, extract_features, prepare
-from reclib.data.prepare import EVENT_WEIGHTS
+from reclib.data.features import item_words
+from reclib.data.prepare import EVENT_WEIGHTS, TEXTS
 from reclib.data.schema import EVENTS
 from reclib.errors import ReclibError, unknown
 from reclib.models import (
@@ -32,9 +33,11 @@ from reclib.models.base import Indices, Scores
 from reclib.models.candidates import candidates
 from reclib.models.folding import FoldIn, one_history
 from reclib.serving.feedback import DISLIKED, as_events, with_evaluations
-from reclib.serving.store import Shown, Store
+from reclib.serving.store import LONGEST_QUERY, Shown, Store, _brief, _text
 
 POPULAR = "popular"  # the part that needs no history
+SEARCH = "search"  # the part, and the policy, of a list that was searched for
+PERSONAL = 0.3  # share of such a list's score that is not about its words
 MOST_CONTEXTS = 64  # situations whose popular products are kept in memory
 LONGEST_PAGE = 1000  # products
 # what a part means by a product of the history that leads to another
@@ -56,7 +59,8 @@ class Reason:
     Attributes
     ----------
     part
-        The part of Eq. 7 that adds most to the score; ``chance`` in a list that was drawn.
+        The part of Eq. 7 that adds most to the score; ``chance`` in a list that was drawn,
+        ``search`` in one that was searched for.
     because
         The product of the customer's history that adds most to the score of this part; None
         where the part does not score product by product.
@@ -115,7 +119,7 @@ class Shop:
     next list at once: it leaves out what is in the history, and the parts score the history
     as it is now (`reclib.models.folding`). Ratings of 3, 4 and 5 stars are as strong as a
     click, a cart and a purchase, a comment as a click. A product whose last rating is lower
-    leaves the history, and is not shown again.
+    leaves the history, and is not recommended again.
 
     Nobody starts with a personal list: while there are n < `settled` different products in the
     history, Eq. 7 has the share n / `settled` of the score, and popularity the rest.
@@ -213,12 +217,77 @@ class Shop:
         chosen, propensity, drawn = self._choose(fit, pool, k, rng)
         slate = pool.rows(chosen)
         reasons = [DRAWN] * len(chosen) if drawn else fit.reasons(slate)
+        policy = POPULAR if slate.fusion is None else slate.fusion.name
+        return self._logged(fit, slate, reasons, propensity, policy=policy, user_id=user_id)
+
+    def search(
+        self, query: str, k: int = 10, *, user_id: str | None = None
+    ) -> list[Recommendation]:
+        """Find products by the words of their texts, log the list, and save the query.
+
+        Products without any of the words are no match. The score of the others is
+        (1 − p) · match + p · own, with p = `PERSONAL`: match is the cosine of the texts in
+        BM25 weights (`reclib.data.features.item_words`), own the R of `recommend`, each
+        relative to the largest among the matches. So matching products come first, and of
+        those that match alike the ones that this customer would like.
+
+        What was had or disliked can be found, for who types its name wants it. A click or a
+        purchase with an impression of the list carries the query into the next refit (the
+        query text in x_u of Eq. 2).
+
+        Parameters
+        ----------
+        query
+            As typed, 1 to `LONGEST_QUERY` characters.
+        k
+            Length of the list, up to `depth`; it is shorter where fewer match.
+        user_id
+            Of the customer who is logged in; None for a visitor, for whom popularity is own.
+
+        Returns
+        -------
+        list of Recommendation
+            The best first; empty where nothing matches.
+
+        Raises
+        ------
+        ReclibError
+            If the customer is unknown, the query is no text or of another length, `k` is out
+            of range, or the store cannot be read or written.
+        """
+        _whole("k", k, self.depth)
+        _text("query", query, most=LONGEST_QUERY)
+        fit = self._fit
+        visit = self._visit(fit, user_id)
+        items, match = fit.words.match(query)
+        names, own = self._own(fit, visit, items)
+        parts = np.vstack(
+            [(1 - PERSONAL) * match / _most(match), PERSONAL * own / _most(own.sum(axis=0))]
+        )
+        slate = _Pool([SEARCH, *names], items, parts, fit.customers[items]).best(k)
+        reasons = [Reason(SEARCH, None, said) for said in fit.words.says(query, slate.items)]
+        propensity = np.ones(len(reasons))
+        return self._logged(
+            fit, slate, reasons, propensity, policy=SEARCH, user_id=user_id, query=query
+        )
+
+    def _logged(
+        self,
+        fit: "_Fit",
+        slate: "_Pool",
+        reasons: list[Reason],
+        propensity: NDArray[np.float64],
+        *,
+        policy: str,
+        user_id: str | None,
+        query: str | None = None,
+    ) -> list[Recommendation]:
+        """Log what will be shown, the best first, and describe it."""
         shown = [
             Shown(fit.item_ids[item], rank, float(value))
             for rank, (item, value) in enumerate(zip(slate.items, propensity, strict=True), 1)
         ]
-        policy = POPULAR if slate.fusion is None else slate.fusion.name
-        logged = self.store.log(shown, policy=policy, user_id=user_id)
+        logged = self.store.log(shown, policy=policy, user_id=user_id, query=query)
         return [
             Recommendation(
                 rank=one.rank,
@@ -261,6 +330,32 @@ class Shop:
         shown = prepared.items[["title", "categories", "brand", "price"]][rows]
         shown.insert(0, "item_id", prepared.item_ids[rows])
         return shown.reset_index(drop=True)
+
+    @property
+    def n_products(self) -> int:
+        """Number of products in the catalogue."""
+        return self._fit.prepared.n_items
+
+    def product(self, item_id: str) -> pd.Series:
+        """Read what the catalogue says of a product.
+
+        Returns
+        -------
+        pandas.Series
+            title (the id where there is none), categories, brand, description, price.
+
+        Raises
+        ------
+        ReclibError
+            If the product is not in the catalogue.
+        """
+        fit = self._fit
+        place = fit.items.get(item_id) if isinstance(item_id, str) else None
+        if place is None:
+            raise ReclibError(f"unknown product {_brief(item_id)}; catalogue() names them")
+        said = fit.prepared.items[[*TEXTS, "price"]].iloc[place].copy()
+        said["title"] = fit.titles[place]
+        return said
 
     def refit(self, marketplace: Marketplace, *, min_events: int = 3, rng: int = 0) -> None:
         """Fit the same fusion anew, with all evaluations that are saved by now.
@@ -356,14 +451,28 @@ class Shop:
         weights[:, list(fit.fold.fusion.parts).index(POPULAR)] += 1 - settled[:, 0]
         return weights.astype(np.float32)
 
-    def _personal(self, fit: "_Fit", visit: "_Visit") -> "_Pool":
-        """Collect the candidates of a customer with a history."""
+    def _folded(self, fit: "_Fit", visit: "_Visit") -> tuple[Fusion, NDArray[np.float32]]:
+        """Make the fusion score a customer with a history; its parts' weights, (1, n_parts)."""
         weights = self._weights(fit, np.diff(visit.grown.matrix.indptr).astype(np.int64))
         used = [name for name, w in zip(fit.fold.fusion.parts, weights[0], strict=True) if w]
         fusion = fit.fold(visit.grown, np.array([visit.number]), parts=used)
+        return fusion, weights[:, weights[0] > 0]
+
+    def _own(self, fit: "_Fit", visit: "_Visit", items: Indices) -> tuple[list[str], Scores]:
+        """Name the parts of R, and what they add to some products, shape (n_parts, n)."""
+        if not visit.grown.n_events:
+            return [POPULAR], fit.customers[None, items].astype(np.float32)
+        fusion, weights = self._folded(fit, visit)
+        scores = [part.score(np.zeros(1, np.int64)) for part in fusion.parts.values()]
+        scaled = fusion.normalised(scores, visit.grown.matrix.toarray() > 0)
+        return list(fusion.parts), np.nan_to_num(np.vstack(scaled)[:, items]) * weights.T
+
+    def _personal(self, fit: "_Fit", visit: "_Visit") -> "_Pool":
+        """Collect the candidates of a customer with a history."""
+        fusion, weights = self._folded(fit, visit)
         pool = None if visit.acted else fit.pools.get(visit.number)
         if pool is None:
-            (pool,) = self._pools(fit, fusion, np.zeros(1, np.int64), weights[:, weights[0] > 0])
+            (pool,) = self._pools(fit, fusion, np.zeros(1, np.int64), weights)
         pool = pool.rows(~np.isin(pool.items, visit.hidden)).best(self.depth)
         return replace(pool, fusion=fusion)
 
@@ -474,6 +583,40 @@ class _Pool:
         return self.rows(np.argsort(-self.total, kind="stable")[:n])
 
 
+class _Words:
+    """Products by the words of their texts; none where there are no texts."""
+
+    def __init__(self, prepared: Prepared) -> None:
+        self._columns = sp.csc_array((prepared.n_items, 0), dtype=np.float32)
+        try:
+            words, self._reader = item_words(prepared, weighting="bm25", min_products=1)
+            self._columns = sp.csc_array(words)
+            self._names = self._reader[0].get_feature_names_out()
+        except ReclibError:
+            pass
+
+    def match(self, query: str) -> tuple[Indices, Scores]:
+        """Find the products with any of the words, and the cosines of their texts with them."""
+        known, weight = self._asked(query)
+        match = self._columns[:, known] @ weight
+        items = np.flatnonzero(match > 0)
+        return items, match[items]
+
+    def says(self, query: str, items: Indices) -> list[str]:
+        """Say for each of the products that match which of the words it has."""
+        known, _ = self._asked(query)
+        has = self._columns[:, known].tocsr()[items]
+        quoted = np.array([f"“{self._names[word]}”" for word in known], dtype=object)
+        return [f"Its text has {' and '.join(quoted[row.indices])}." for row in has]
+
+    def _asked(self, query: str) -> tuple[Indices, Scores]:
+        """Words of a query by their columns, and their weights."""
+        if not self._columns.shape[1]:
+            return np.zeros(0, np.int64), np.zeros(0, np.float32)
+        asked = self._reader.transform([query])
+        return asked.indices, asked.data
+
+
 class _Fit:
     """A fusion in service, and what requests need of it."""
 
@@ -493,6 +636,7 @@ class _Fit:
         self.customers = np.bincount(prepared.matrix.indices, minlength=prepared.n_items)
         self.strength = _strength(prepared)
         self.vectors = _vectors(fusion, prepared)
+        self.words = _Words(prepared)
         self.pools: dict[int, _Pool] = {}
         self.popular = lru_cache(MOST_CONTEXTS)(self._popular)
 
@@ -573,6 +717,11 @@ def _twin(scorer: S) -> S:
     if isinstance(made, Fusion):
         made.parts = {name: _twin(part) for name, part in made.parts.items()}
     return made
+
+
+def _most(values: Scores) -> float:
+    """Find the largest size of any value; 1 where all are 0, or none is there."""
+    return float(np.abs(values).max(initial=0)) or 1.0
 
 
 def _whole(name: str, value: object, most: int | None = None) -> int:

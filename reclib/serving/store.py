@@ -1,4 +1,4 @@
-"""The shop's database: one SQLite file for customers, evaluations and impressions."""
+"""The shop's database: one SQLite file for customers, evaluations, searches and impressions."""
 
 import os
 import sqlite3
@@ -18,6 +18,7 @@ from reclib.errors import ReclibError
 
 LONGEST_NAME = 200  # characters of an id or a name
 LONGEST_COMMENT = 10_000  # characters
+LONGEST_QUERY = 200  # characters
 STARS = (1, 2, 3, 4, 5)
 OURS = 0x5EC11B  # SQLite's application_id: tells our files from those of other programs
 
@@ -50,6 +51,17 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         ) STRICT""",
         "CREATE INDEX evaluations_of_a_customer ON evaluations (user_id, id)",
         "CREATE INDEX evaluations_of_an_impression ON evaluations (impression)",
+    ),
+    (
+        """CREATE TABLE searches (
+            id INTEGER PRIMARY KEY,
+            time INTEGER NOT NULL,  -- microseconds since 1970, UTC
+            user_id TEXT REFERENCES customers,  -- NULL for a visitor
+            query TEXT NOT NULL CHECK (length(query) BETWEEN 1 AND 200)
+        ) STRICT""",
+        "CREATE INDEX searches_of_a_customer ON searches (user_id, id)",
+        # NULL for a list that nobody searched for
+        "ALTER TABLE impressions ADD COLUMN search INTEGER REFERENCES searches",
     ),
 )
 
@@ -114,13 +126,13 @@ class Shown:
 
 
 class Store:
-    """Customers, their evaluations, and what was shown to them, in one SQLite file.
+    """Customers, their evaluations and searches, and what was shown to them, in one SQLite file.
 
     Any number of threads and processes may use one file at once, each through a `Store` of
     its own or a shared one: in WAL mode readers never wait, and writers take turns. An
     evaluation is on the disk when its call returns (``synchronous=FULL``), so it survives
-    ``kill -9`` and a power failure. Impressions are logged without waiting for the disk
-    (``NORMAL``): the process may be killed, but a power failure can take the last ones.
+    ``kill -9`` and a power failure. Searches and impressions are logged without waiting for the
+    disk (``NORMAL``): the process may be killed, but a power failure can take the last ones.
 
     Texts go in and come out as they are, through placeholders; whoever shows them on a page
     escapes them there.
@@ -260,7 +272,21 @@ class Store:
             _check_customer(connection, user_id)
             return dict(connection.execute(query, (user_id,)).fetchall())
 
-    def log(self, shown: Sequence[Shown], *, policy: str, user_id: str | None = None) -> list[int]:
+    def searches(self, user_id: str) -> list[str]:
+        """Read what one customer searched for, and nobody else, oldest first."""
+        query = "SELECT query FROM searches WHERE user_id = ? ORDER BY id"
+        with self._reading() as connection:
+            _check_customer(connection, user_id)
+            return [row[0] for row in connection.execute(query, (user_id,))]
+
+    def log(
+        self,
+        shown: Sequence[Shown],
+        *,
+        policy: str,
+        user_id: str | None = None,
+        query: str | None = None,
+    ) -> list[int]:
         """Log a list that is shown.
 
         Parameters
@@ -271,6 +297,9 @@ class Store:
             What chose them.
         user_id
             To whom; None for a visitor.
+        query
+            What they searched for, 1 to `LONGEST_QUERY` characters; it is saved also where
+            nothing was found. None for a list that nobody searched for.
 
         Returns
         -------
@@ -280,24 +309,30 @@ class Store:
         Raises
         ------
         ReclibError
-            If customer or product is unknown, or a place or propensity is out of range.
+            If customer or product is unknown, or a place, a propensity or the length of the
+            query is out of range.
         """
         for one in shown:
             if not (one.rank >= 1 and 0 < one.propensity <= 1):
                 raise ReclibError(f"{one}: rank must be 1 or more, 0 < propensity <= 1")
+        typed = None if query is None else _text("query", query, most=LONGEST_QUERY)
         now = _now()
-        query = (
-            "INSERT INTO impressions (time, user_id, item_id, rank, propensity, policy) "
-            "VALUES (?, ?, ?, ?, ?, ?)"
+        searched = "INSERT INTO searches (time, user_id, query) VALUES (?, ?, ?)"
+        seen = (
+            "INSERT INTO impressions (time, user_id, item_id, rank, propensity, policy, search) "
+            "VALUES (?, ?, ?, ?, ?, ?, ?)"
         )
         ids = []
         with self._writing(wait_for_disk=False) as connection:
             if user_id is not None:
                 _check_customer(connection, user_id)
+            search = None
+            if typed is not None:
+                search = connection.execute(searched, (now, user_id, typed)).lastrowid
             for one in shown:
                 _check_product(connection, one.item_id)
-                row = (now, user_id, one.item_id, one.rank, one.propensity, policy)
-                ids.append(int(connection.execute(query, row).lastrowid or 0))
+                row = (now, user_id, one.item_id, one.rank, one.propensity, policy, search)
+                ids.append(int(connection.execute(seen, row).lastrowid or 0))
         return ids
 
     def evaluations(self) -> pl.DataFrame:
@@ -306,18 +341,20 @@ class Store:
         Returns
         -------
         polars.DataFrame
-            id, user_id, item_id, kind, rating, comment, timestamp (UTC); in the order of id.
-            Clicks of visitors are left out.
+            id, user_id, item_id, kind, rating, comment, query (of the search that led there),
+            timestamp (UTC); in the order of id. Clicks of visitors are left out.
         """
         query = (
-            "SELECT id, user_id, item_id, kind, rating, comment, time AS timestamp "
-            "FROM evaluations WHERE user_id IS NOT NULL ORDER BY id"
+            "SELECT e.id, e.user_id, e.item_id, kind, rating, comment, query, e.time "
+            "FROM evaluations AS e LEFT JOIN impressions AS i ON i.id = e.impression "
+            "LEFT JOIN searches AS s ON s.id = i.search "
+            "WHERE e.user_id IS NOT NULL ORDER BY e.id"
         )
         schema = {
             "id": pl.Int64,
             **dict.fromkeys(("user_id", "item_id", "kind"), pl.String),
             "rating": pl.Int64,
-            "comment": pl.String,
+            **dict.fromkeys(("comment", "query"), pl.String),
             "timestamp": pl.Int64,
         }
         return self._table(query, schema)

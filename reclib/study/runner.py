@@ -218,6 +218,7 @@ def execute(
             )
     except (PapermillExecutionError, TimeoutError, RuntimeError) as error:  # cell, slow, kernel
         raise NotebookFailed(_explained(source, kept, error)) from error
+    _leave_pictures(done)
     # papermill notes the folders of this machine, and the whole input once more
     done.metadata.papermill.update(input_path=source.name, output_path=target.name)
     written = [name for name, at in times(folder).items() if before.get(name) != at]
@@ -232,6 +233,21 @@ def execute(
     cache.atomic_write(target, partial(nbformat.write, done))
     kept.unlink()
     return mark
+
+
+def _leave_pictures(done: NotebookNode) -> None:
+    """Take out widgets, which are nothing without a kernel; a picture beside one stays."""
+    widget = "application/vnd.jupyter.widget-view+json"
+    done.metadata.pop("widgets", None)
+    for cell in done.cells:
+        if cell.cell_type == "code":
+            cell.outputs = [
+                one
+                for one in cell.outputs
+                if widget not in one.get("data", {}) or "text/html" in one.data
+            ]
+            for one in cell.outputs:
+                one.get("data", {}).pop(widget, None)
 
 
 @contextmanager

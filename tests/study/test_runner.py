@@ -249,3 +249,22 @@ def test_params_shows_defaults_and_values(
     assert cli.main(["params", "--set", "divisor=4"]) == 0
     [line] = [line for line in capsys.readouterr().out.splitlines() if "divisor" in line]
     assert line.split() == ["divisor", "1", "4", "02"]
+
+
+def test_of_widgets_only_pictures_stay() -> None:
+    """In the book nothing answers them, and their scripts would come from the network."""
+    widget = {"application/vnd.jupyter.widget-view+json": {"model_id": "a"}}
+    made = [
+        {**widget, "text/plain": "tune: 0%"},
+        {**widget, "text/plain": "ShopPage", "text/html": "<p>picture</p>"},
+        {"text/plain": "1"},
+    ]
+    outputs = [nbformat.v4.new_output("display_data", data=data) for data in made]
+    outputs.append(nbformat.v4.new_output("stream", text="said"))
+    cells = [nbformat.v4.new_code_cell(outputs=outputs), nbformat.v4.new_markdown_cell("prose")]
+    notebook = nbformat.v4.new_notebook(cells=cells, metadata={"widgets": {"state": {}}})
+    runner._leave_pictures(notebook)
+    assert "widget" not in json.dumps(notebook)
+    picture, number, said = notebook.cells[0].outputs
+    assert picture.data["text/html"] == "<p>picture</p>"
+    assert (number.data["text/plain"], said.text) == ("1", "said")
