@@ -1,0 +1,664 @@
+"""A figure that answers back: Eq. 7 and MMR under sliders, computed in the reader's browser.
+
+Altair writes the chart, Vega runs it. Every candidate of every user in it is a row; the fusion,
+the ten steps of MMR and the metrics are Vega's own transforms, so there is no second program to
+keep, and the page needs neither a kernel nor a network.
+"""
+
+import base64
+import gzip
+import html
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache, cached_property
+from string import Template
+from typing import Any
+
+import altair as alt
+import numpy as np
+import pandas as pd
+import scipy.sparse as sp
+import vl_convert
+from IPython.display import HTML
+from numpy.typing import NDArray
+from sklearn.preprocessing import normalize
+
+from reclib.data import Fold
+from reclib.errors import ReclibError
+from reclib.evaluation import diversity_features, intra_list_diversity, ranking_metrics
+from reclib.models import Content, Fusion, mmr, normalised, weighted_sum
+from reclib.models.base import Indices
+from reclib.models.candidates import Candidates, candidates
+from reclib.study.figures import COLOURS, GREY
+from reclib.study.paper import TABLE_II
+
+Floats = NDArray[np.float64]
+
+# the weights of Eq. 7, and the parts that they weigh
+PARTS: Mapping[str, str] = {"alpha": "content", "beta": "collaborative", "gamma": "language"}
+GREEK = dict(zip(PARTS, "αβγ", strict=True))
+SLIDERS: Mapping[str, str] = {
+    **{name: f"{GREEK[name]}, {part}" for name, part in PARTS.items()},
+    "lambda": "λ of MMR",
+}
+SUM = " + ".join(PARTS)
+UNIT = 1e-7  # numbers travel as integers of it: as exact as float32, and short
+WIDTH = 330  # pixels of a panel: one fits a phone, two the text column
+FOUND, INK = "#00694c", "#111111"
+CORNERS = np.array([[0.0, 0.0], [1.0, 0.0], [0.5, np.sqrt(0.75)]])  # of the triangle of weights
+CLAIM = "the paper’s claim"
+PRINTED = {"precision": "precision", "recall": "recall", "ild": "diversity"}  # in Table II
+MARKS = ("#d55e00", "#e69f00", "#882255")  # of the settings, in order
+VEGA_LITE = ".".join(alt.SCHEMA_VERSION.removeprefix("v").split(".")[:2])
+TAKEN = -9  # below any worth, which is −1 to 1
+
+
+@dataclass(frozen=True)
+class Setting:
+    """Where the sliders can stand: the weights of Eq. 7 by part, and λ of MMR."""
+
+    weights: Mapping[str, float]
+    trade_off: float = 1.0
+
+    @property
+    def signals(self) -> dict[str, float]:
+        """Values of the sliders."""
+        chosen = {greek: float(self.weights.get(part, 0)) for greek, part in PARTS.items()}
+        return chosen | {"lambda": self.trade_off}
+
+
+@dataclass(frozen=True)
+class Sample:
+    """Users whose lists can be made anew, and the products to make them of.
+
+    Attributes
+    ----------
+    fusion
+        Fitted on the `train` of the fold; its weights play no role.
+    fold
+        Its relevant products.
+    users
+        int64, shape (n_users,): dense indices.
+    k
+        Length of a list.
+    found
+        Their candidates.
+    """
+
+    fusion: Fusion
+    fold: Fold
+    users: Indices
+    k: int
+    found: Candidates
+
+    @cached_property
+    def vectors(self) -> sp.csr_array:
+        """The y_i of Eq. 3, by which MMR tells which products are alike."""
+        content = self.fusion.parts["content"]
+        assert isinstance(content, Content)
+        return content.features.items
+
+    @cached_property
+    def kinds(self) -> sp.csr_array | None:
+        """Brands and categories, by which diversity is measured; None where there are none."""
+        items = self.fold.train.items
+        described = (items[["brand", "categories"]] != "").any(axis=None)
+        return diversity_features(items) if described else None
+
+    def lists(self, setting: Setting) -> Indices:
+        """Make the list of each user, int64, shape (n_users, k): dense product indices."""
+        weights = [setting.weights.get(part, 0) for part in self.fusion.parts]
+        total = weighted_sum(list(self.found.scores), weights)
+        total[~self.found.real] = np.nan
+        order = np.argsort(-total, axis=1, kind="stable")  # MMR wants the best first
+        scores, items = (np.take_along_axis(a, order, axis=1) for a in (total, self.found.items))
+        places = mmr(
+            normalised(scores, np.zeros(scores.shape, bool)),
+            items,
+            vectors=self.vectors,
+            k=self.k,
+            trade_off=setting.trade_off,
+        )
+        return np.take_along_axis(items, places, axis=1)
+
+    def measure(self, setting: Setting) -> pd.DataFrame:
+        """Metrics of each user's list, a column each, named without ``@k``."""
+        top = self.lists(setting)
+        values = ranking_metrics(top, self.fold.relevant[self.users])
+        table = pd.DataFrame({n: values[f"{n}@{self.k}"] for n in ("precision", "recall", "ndcg")})
+        if self.kinds is not None:
+            table["ild"] = intra_list_diversity(top, self.kinds)
+        return table
+
+
+def draw_sample(
+    fusion: Fusion, fold: Fold, *, n_users: int = 100, depth: int = 20, k: int = 10, rng: int = 0
+) -> Sample:
+    """Draw users, and collect the `depth` best products of each part for them.
+
+    Parameters
+    ----------
+    fusion
+        Of the three parts of Eq. 7; fitted on the fold's `train` if it is not.
+    fold
+        Users with something to find are drawn, evenly.
+    n_users
+        At most so many.
+    depth
+        Best products of each part that a list is chosen from, at least `k`.
+    k
+        Length of a list.
+    rng
+        Seed of the fit and of the draw.
+
+    Returns
+    -------
+    Sample
+        Without users for whom a part cannot score `k` products.
+
+    Raises
+    ------
+    ReclibError
+        If the parts are others than those of Eq. 7, `depth` is below `k`, or nobody is left.
+    """
+    if set(fusion.parts) != set(PARTS.values()):
+        raise ReclibError(f"parts are {list(fusion.parts)}; allowed are {list(PARTS.values())}")
+    if depth < k:
+        raise ReclibError(f"depth is {depth}; allowed is {k}, the length of a list, or more")
+    fusion.ensure_fitted(fold.train, rng=rng)
+    asked = np.flatnonzero(np.diff(fold.relevant.indptr))
+    drawn = np.random.default_rng(rng).permutation(asked)[:n_users]
+    found = candidates(fusion, drawn, depth=depth)
+    enough = (np.isfinite(found.scores).sum(axis=2) >= k).all(axis=0)
+    if not enough.any():
+        raise ReclibError(f"no user has {k} new products that every part can score; lower k")
+    kept = Candidates(found.items[enough], found.scores[:, enough], found.products[enough])
+    return Sample(fusion, fold, drawn[enough], k, kept)
+
+
+def explorable(
+    sample: Sample,
+    settings: Mapping[str, Setting],
+    *,
+    trials: pd.DataFrame,
+    n_examples: int = 6,
+    title: str = "Turn the weights yourself",
+) -> str:
+    """Write the figure as a document that needs nothing else: no kernel, no network.
+
+    Parameters
+    ----------
+    sample
+        From `draw_sample`.
+    settings
+        What is marked, by name, with a button each. The sliders start at the first; the
+        paper's claim is drawn from ``traditional``.
+    trials
+        Every weighting that was tried on validation, from `reclib.evaluation.choose_weights`.
+    n_examples
+        Users whose lists can be looked at: the first of the sample who have something to find
+        among their candidates.
+    title
+        Of the document.
+
+    Returns
+    -------
+    str
+        HTML, for `framed` or a file. ``window.view`` is the running view of Vega.
+    """
+    measured = {name: sample.measure(setting) for name, setting in settings.items()}
+    tuned = next(iter(measured.values()))
+    tables = {
+        "users": _users(sample, tuned, n_examples),
+        "tried": _tried(trials),
+        "marked": _marked(settings),
+        "means": _means(measured),
+    }
+    examples = [user for user in tables["users"] if user["title"]]
+    chart = _chart(sample.k, settings, list(tuned), tables["means"], examples)
+    written = vl_convert.vegalite_to_vega(chart.to_dict(), vl_version=VEGA_LITE)
+    for data in written["data"]:  # inside the chart Altair would check and copy every number
+        if data["name"] in tables:
+            data["values"] = tables[data["name"]]
+    # side by side where there is room; Vega-Lite knows only a fixed number of columns
+    written["layout"]["columns"] = {"signal": "columns"}
+    room = f"windowSize()[0] < {2 * WIDTH + 100} ? 1 : 2"
+    written["signals"].append(
+        {"name": "columns", "update": room, "on": [{"events": "window:resize", "update": room}]}
+    )
+    buttons = "".join(
+        f"<button type=button value='{json.dumps(setting.signals)}'>{html.escape(name)}</button>"
+        for name, setting in settings.items()
+    )
+    return PAGE.substitute(
+        title=html.escape(title),
+        buttons=buttons,
+        vega=_vega(),
+        # a title may hold "</script>"
+        spec=json.dumps(written, separators=(",", ":")).replace("</", "<\\/"),
+    )
+
+
+def _chart(
+    k: int,
+    settings: Mapping[str, Setting],
+    metrics: Sequence[str],
+    means: Sequence[Mapping[str, Any]],
+    examples: Sequence[Mapping[str, Any]],
+) -> alt.ConcatChart:
+    """Put the panels and the sliders together."""
+    start = next(iter(settings.values())).signals
+    sliders = [
+        alt.param(
+            name, value=start[name], bind=alt.binding_range(min=0, max=1, step=0.01, name=says)
+        )
+        for name, says in SLIDERS.items()
+    ]
+    customers = alt.binding_select(
+        options=[user["user"] for user in examples],
+        labels=[f"{user['user']}, had {user['products']} products" for user in examples],
+        name="customer",
+    )
+    chosen = alt.param("customer", value=examples[0]["user"], bind=customers)
+    return alt.ConcatChart(
+        concat=[
+            _list(k),
+            alt.vconcat(
+                _triangle(settings), _metrics(k, settings, metrics, means), spacing=24
+            ).resolve_scale(color="independent"),
+        ],
+        columns=2,
+        spacing=40,
+        resolve=alt.Resolve(scale=alt.ScaleResolveMap(color="independent")),
+        data=alt.NamedData("users"),
+        transform=_dataflow(k),
+        params=[param.param for param in (*sliders, chosen)],
+        config=alt.Config(
+            font="sans-serif",
+            view=alt.ViewConfig(stroke=None),
+            axis=alt.AxisConfig(
+                labelColor=GREY, titleColor=GREY, gridColor="#eceff1", domain=False
+            ),
+            text=alt.MarkConfig(fontSize=12),
+        ),
+    )
+
+
+def _users(sample: Sample, tuned: pd.DataFrame, n_examples: int) -> list[dict[str, Any]]:
+    """Say of each user what Vega needs: a column for each thing known of a candidate."""
+    train, fold, found = sample.fold.train, sample.fold, sample.found
+    relevant = fold.relevant[sample.users]
+    hit = found.of(relevant)
+    titles = train.items["title"].where(train.items["title"] != "", train.item_ids).to_numpy()
+    gain = np.cumsum(1 / np.log2(np.arange(2, sample.k + 2)))
+    examples = np.flatnonzero(hit.any(axis=1))[:n_examples]
+    if not len(examples):  # nothing to find for anybody: still lists to look at
+        examples = np.arange(min(n_examples, len(hit)))
+    rows = []
+    for row, user in enumerate(sample.users):
+        real = found.real[row]
+        items = found.items[row, real]
+        wanted = relevant.indices[relevant.indptr[row] : relevant.indptr[row + 1]]
+        had = train.item[train.user == user][::-1]
+        shown = row in examples
+        rows.append(
+            {
+                "user": str(train.user_ids[user]),
+                "products": int(found.products[row]),
+                "had": [f"· {title}" for title in titles[had[:3]]] if shown else [],
+                "next": [f"· {title}" for title in titles[wanted[:3]]] if shown else [],
+                "relevant": len(wanted),
+                "ideal": float(gain[min(len(wanted), sample.k) - 1]),
+                "tuned": tuned.iloc[row].to_dict(),
+                "place": list(range(len(items))),
+                "title": titles[items].tolist() if shown else [],
+                "hit": hit[row, real].astype(int).tolist(),
+                **{
+                    part: _whole(scores[row, real])
+                    for part, scores in zip(sample.fusion.parts, found.scores, strict=True)
+                },
+                "near": _cosines(sample.vectors, items),
+                "kin": [] if sample.kinds is None else _cosines(sample.kinds, items),
+            }
+        )
+    return rows
+
+
+def _whole(numbers: Floats) -> list[int | None]:
+    """Write numbers as multiples of `UNIT`, NaN as None."""
+    return [None if np.isnan(x) else round(float(x) / UNIT) for x in numbers]
+
+
+def _cosines(vectors: sp.csr_array, items: Indices) -> list[list[int | None]]:
+    """Cosine of each of the products with those before it, in multiples of `UNIT`."""
+    unit = normalize(vectors[items])
+    cosines = (unit @ unit.T).toarray()
+    return [_whole(cosines[row, :row]) for row in range(len(items))]
+
+
+def _cosine(which: str, other: str) -> str:
+    """Look a cosine up; 0 of a product with itself, and where there is no other."""
+    pair = f"[max(datum.place, {other})][min(datum.place, {other})]"
+    return f"(datum.{which}{pair} || 0) * {UNIT}"
+
+
+def _tried(trials: pd.DataFrame) -> list[dict[str, Any]]:
+    """Place every weighting that was tried in the triangle."""
+    x, y = (trials[list(PARTS.values())].to_numpy() @ CORNERS).T
+    metric = next(column for column in trials if column not in PARTS.values())
+    return pd.DataFrame({"x": x, "y": y, "value": trials[metric]}).to_dict("records")
+
+
+def _marked(settings: Mapping[str, Setting]) -> list[dict[str, Any]]:
+    """Place the settings in the triangle, each place once."""
+    weights = np.array([list(one.signals.values())[: len(PARTS)] for one in settings.values()])
+    x, y = (weights @ CORNERS).T
+    table = pd.DataFrame({"x": x, "y": y, "setting": list(settings)})
+    return table.drop_duplicates(["x", "y"]).to_dict("records")
+
+
+def _means(measured: Mapping[str, pd.DataFrame]) -> list[dict[str, Any]]:
+    """Mean of each metric with each setting, and where the paper's gain would lead."""
+    means = pd.DataFrame({name: table.mean() for name, table in measured.items()})
+    for metric, printed in PRINTED.items():
+        if metric in means.index:
+            before, after = TABLE_II[printed]
+            means.loc[metric, CLAIM] = means.loc[metric, "traditional"] * after / before
+    means = means[means <= 1]  # beyond it a claim cannot hold
+    table = means.rename_axis("metric").reset_index()
+    return table.melt("metric", var_name="setting").dropna().to_dict("records")
+
+
+def _cosine(which: str, other: str) -> str:
+    """Look a cosine up; 0 of a product with itself."""
+    pair = f"[max(datum.place, {other})][min(datum.place, {other})]"
+    return f"(datum.{which}{pair} || 0) * {UNIT}"
+
+
+def _dataflow(k: int) -> list[dict[str, Any]]:
+    """Write Eq. 7, MMR and the metrics as transforms of Vega: from users to ranked products."""
+    total = " + ".join(f"{name} * datum.{part}" for name, part in PARTS.items())
+    known = " || ".join(f"{name} > 0 && isValid(datum.{part})" for name, part in PARTS.items())
+    ends = [
+        {"op": "min", "field": "total", "as": "low"},
+        {"op": "max", "field": "total", "as": "high"},
+    ]
+    scaled = "(datum.total - datum.low) / (datum.high - datum.low)"
+    flow = [
+        {"flatten": ["place", "title", "hit", *PARTS.values()]},
+        {"filter": known},
+        {"calculate": f"({total}) / ({SUM}) * {UNIT}", "as": "total"},
+        {"joinaggregate": ends, "groupby": ["user"]},
+        {"calculate": f"datum.high > datum.low ? {scaled} : 0", "as": "score"},
+        {"calculate": "lambda * datum.score", "as": "worth1"},
+        {"calculate": "-1", "as": "near0"},
+    ]
+    for step in range(1, k + 1):
+        best, worth = f"datum.best{step}", f"worth{step}"
+        order = {worth: "descending", "total": "descending", "place": "ascending"}
+        near = f"max(datum.near{step - 1}, {_cosine('near', best)})"
+        gone = f"datum.place == {best} || datum.{worth} == {TAKEN}"
+        novel = f"lambda * datum.score - (1 - lambda) * datum.near{step}"
+        flow += [
+            {
+                "window": [{"op": "first_value", "field": "place", "as": f"best{step}"}],
+                "sort": [{"field": field, "order": way} for field, way in order.items()],
+                "frame": [None, None],
+                "groupby": ["user"],
+            },
+            {"calculate": near, "as": f"near{step}"},
+            {"calculate": f"{gone} ? {TAKEN} : {novel}", "as": f"worth{step + 1}"},
+        ]
+    steps = range(1, k + 1)
+    rank = " : ".join(f"datum.place == datum.best{step} ? {step}" for step in steps)
+    kin = " + ".join(_cosine("kin", f"datum.best{step}") for step in steps)
+    shares = {
+        "precision": f"datum.hit / {k}",
+        "recall": "datum.hit / datum.relevant",
+        "ndcg": "datum.hit * LN2 / log(datum.rank + 1) / datum.ideal",
+        "ild": f"1 / {k} - ({kin}) / {k * (k - 1)}",
+    }
+    return [
+        *flow,
+        {"calculate": f"{rank} : 0", "as": "rank"},
+        {"filter": "datum.rank > 0"},
+        # what a product adds to the metrics of its list
+        *({"calculate": share, "as": metric} for metric, share in shares.items()),
+    ]
+
+
+def _list(k: int) -> alt.VConcatChart:
+    """Show a customer: what they had, what they took next, and the list."""
+    who = alt.Chart(alt.NamedData("users"), width=WIDTH, height=112)
+    who = who.transform_filter("datum.user == customer")
+    say: dict[str, Any] = {"align": "left", "baseline": "top", "x": 0, "limit": WIDTH}
+    head = alt.layer(
+        who.mark_text(**say, y=0, fontWeight="bold").encode(text=alt.value("Had before")),
+        who.mark_text(**say, y=16, lineHeight=16).encode(text="had:N"),
+        who.mark_text(**say, y=76, fontWeight="bold").encode(text=alt.value("Took next")),
+        who.mark_text(**say, y=92, lineHeight=16, color=FOUND).encode(text="next:N"),
+    )
+    adds = {f"{GREEK[name]} · {part}": (name, part) for name, part in PARTS.items()}
+    colours = alt.Scale(domain=list(adds), range=[COLOURS[part] for part in PARTS.values()])
+    products = alt.Chart(width=WIDTH, height=34 * k).transform_filter("datum.user == customer")
+    place = alt.Y(
+        "rank:O",
+        title=None,
+        scale=alt.Scale(domain=list(range(1, k + 1))),
+        axis=alt.Axis(ticks=False, labelPadding=8),
+    )
+    bars = (
+        products.transform_calculate(
+            **{
+                says: f"{name} / ({SUM}) * datum.{part} * {UNIT}"
+                for says, (name, part) in adds.items()
+            }
+        )
+        .transform_fold(list(adds), as_=["part", "adds"])
+        .mark_bar(height=6, yOffset=9)
+        .encode(
+            x=alt.X("adds:Q", title="score, Eq. 7", axis=alt.Axis(tickCount=4)),
+            y=place,
+            color=alt.Color("part:N", scale=colours, legend=_legend("top", symbolType="square")),
+            tooltip=["title:N", "part:N", alt.Tooltip("adds:Q", format=".4f")],
+        )
+    )
+    titles = (
+        products.transform_calculate(says="(datum.hit ? '✓ ' : '') + datum.title")
+        .mark_text(align="left", yOffset=-4, x=0, limit=WIDTH)
+        .encode(
+            y=place,
+            text="says:N",
+            color=alt.condition("datum.hit", alt.value(FOUND), alt.value(INK)),
+        )
+    )
+    return alt.vconcat(head, alt.layer(bars, titles), spacing=4)
+
+
+def _triangle(settings: Iterable[str]) -> alt.LayerChart:
+    """Show the weights as a point among all that were tried."""
+    x = alt.X("x:Q", axis=None, scale=alt.Scale(domain=[-0.25, 1.25]))
+    y = alt.Y("y:Q", axis=None, scale=alt.Scale(domain=[-0.12, 0.98]))
+    dots = (
+        alt.Chart(alt.NamedData("tried"), width=WIDTH, height=240)
+        .mark_circle(size=140, opacity=1)
+        .encode(
+            x,
+            y,
+            color=alt.Color(
+                "value:Q",
+                scale=alt.Scale(scheme="cividis"),
+                legend=_legend("top", title="ndcg, all users of validation", tickCount=3),
+            ),
+        )
+    )
+    rings = (
+        alt.Chart(alt.NamedData("marked"))
+        .mark_point(size=260, strokeWidth=2.5, filled=False)
+        .encode(x, y, color=_colour(settings, legend=None), tooltip="setting:N")
+    )
+    here = {
+        axis: f"({' + '.join(f'{c} * {name}' for c, name in zip(column, PARTS, strict=True))})"
+        for axis, column in zip("xy", CORNERS.T.tolist(), strict=True)
+    }
+    one = alt.Chart(alt.InlineData(values=[{}]))  # type: ignore[list-item]
+    now = (
+        one.transform_calculate(**{axis: f"{place} / ({SUM})" for axis, place in here.items()})
+        .mark_point(size=110, shape="cross", filled=True, color=INK, stroke="white", opacity=1)
+        .encode(x, y)
+    )
+    names = [
+        one.transform_calculate(
+            x=str(corner[0]), y=str(corner[1]), says=f"'{part} ' + format({name} / ({SUM}), '.0%')"
+        )
+        .mark_text(fontWeight="bold", dy=-18 if corner[1] else 20)
+        .encode(x, y, text="says:N")
+        for (name, part), corner in zip(PARTS.items(), CORNERS.tolist(), strict=True)
+    ]
+    return alt.layer(dots, rings, *names, now).resolve_scale(color="independent")
+
+
+def _metrics(
+    k: int,
+    settings: Iterable[str],
+    metrics: Sequence[str],
+    means: Sequence[Mapping[str, Any]],
+) -> alt.VConcatChart:
+    """Show the means over the sample, beside those of the settings and the paper's claim."""
+    now = (
+        alt.Chart()
+        .transform_fold(list(metrics), as_=["metric", "value"])
+        .transform_calculate(tuned="datum.tuned[datum.metric]")
+        .transform_aggregate(value="sum(value)", tuned="min(tuned)", groupby=["user", "metric"])
+        .transform_calculate(change="datum.value - datum.tuned")
+        .transform_aggregate(
+            value="mean(value)", change="mean(change)", error="stderr(change)", groupby=["metric"]
+        )
+        .transform_calculate(half="1.96 * datum.error")
+    )
+    top = {
+        metric: max(1.5 * max(mean["value"] for mean in means if mean["metric"] == metric), 1e-3)
+        for metric in metrics
+    }
+    rows = [_metric(metric, k, top[metric], settings, metric == metrics[-1]) for metric in metrics]
+    return alt.VConcatChart(vconcat=rows, transform=now.transform, spacing=18)
+
+
+def _metric(metric: str, k: int, top: float, settings: Iterable[str], last: bool) -> alt.LayerChart:
+    """Show one metric as a dot on a line, the settings as ticks."""
+    scale = alt.Scale(domain=[0, 1 if metric == "ild" else top], nice=True, clamp=True)
+    x = alt.X("value:Q", title=None, scale=scale, axis=alt.Axis(tickCount=4))
+    ticks = (
+        alt.Chart(alt.NamedData("means"), width=WIDTH, height=22)
+        .transform_filter(alt.datum.metric == metric)
+        .mark_tick(thickness=3, size=22)
+        .encode(
+            x,
+            color=_colour(settings, legend=_legend("bottom", columns=2) if last else None),
+            tooltip=["setting:N", alt.Tooltip("value:Q", format=".4f")],
+        )
+    )
+    now = alt.Chart().transform_filter(alt.datum.metric == metric)
+    numbers = {"value": ".4f", "change": "+.4f", "half": ".4f"}
+    value, change, half = (f"format(datum.{name}, '{form}')" for name, form in numbers.items())
+    above: dict[str, Any] = {"y": -8, "baseline": "bottom"}
+    return alt.layer(
+        ticks,
+        now.transform_calculate(low="datum.value - datum.half", high="datum.value + datum.half")
+        .mark_rule(strokeWidth=2)
+        .encode(alt.X("low:Q", scale=scale, title=None), alt.X2("high:Q")),
+        now.mark_point(size=90, filled=True, color=INK, opacity=1).encode(x),
+        now.mark_text(align="left", x=0, fontWeight="bold", **above).encode(
+            text=alt.value(f"{metric}@{k}")
+        ),
+        now.transform_calculate(says=f"{value} + '  (' + {change} + ' ± ' + {half} + ')'")
+        .mark_text(align="right", x=WIDTH, **above)
+        .encode(text="says:N"),
+    )
+
+
+def _colour(settings: Iterable[str], *, legend: alt.Legend | None) -> alt.Color:
+    """Give each setting its colour, the same in every panel."""
+    names = [*settings]
+    scale = alt.Scale(domain=[*names, CLAIM], range=[*MARKS[: len(names)], GREY])
+    return alt.Color("setting:N", scale=scale, legend=legend)
+
+
+def _legend(orient: str, **options: Any) -> alt.Legend:
+    return alt.Legend(**{"title": None, "orient": orient, "labelLimit": WIDTH, **options})
+
+
+@cache
+def _vega() -> str:
+    """Bundle the scripts that run a chart, some 900 kB."""
+    return str(vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed", vl_version=VEGA_LITE))
+
+
+def framed(document: str, *, title: str) -> HTML:
+    """Put a document into a frame of its own, for a notebook and the book's page.
+
+    Its scripts and styles then meet no others. It travels compressed, a third of its size.
+    """
+    packed = base64.b64encode(gzip.compress(document.encode(), mtime=0)).decode()
+    inside = html.escape(FRAME.substitute(packed=packed))
+    return HTML(
+        f'<div><iframe title="{html.escape(title)}" srcdoc="{inside}" scrolling="no" '
+        'style="width:100%;height:60rem;border:0;border-radius:10px;background:#fff"></iframe></div>'
+    )
+
+
+FRAME = Template(
+    """<!doctype html><meta charset="utf-8"><script>
+const bytes = Uint8Array.from(atob("$packed"), c => c.charCodeAt());
+const text = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"));
+new Response(text).text().then(page => {
+  document.open(); document.write(page); document.close();
+});
+</script>"""
+)
+
+PAGE = Template(
+    """<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>$title</title>
+<style>
+  :root { color-scheme: light; font: 14px/1.4 sans-serif; color: #111; background: #fff; }
+  body { margin: 0; padding: 14px; }
+  #controls { display: grid; grid-template-columns: repeat(auto-fit, minmax(250px, 1fr)); gap: 6px 28px; }
+  .vega-bind { display: flex; align-items: center; gap: 8px; }
+  .vega-bind label { display: contents; }
+  .vega-bind-name { flex: 0 0 7.6rem; }
+  .vega-bind input, .vega-bind select { flex: 1; min-width: 0; font: inherit; accent-color: #00609a; }
+  .vega-bind label:last-child, .vega-bind-value { width: 4ch; overflow: hidden; font-variant-numeric: tabular-nums; }
+  #settings { margin: 12px 0 14px; display: flex; flex-wrap: wrap; gap: 8px; }
+  button { font: inherit; padding: 4px 12px; border: 1px solid #b0b7c3; border-radius: 6px; background: #f5f7f9; }
+  :focus-visible { outline: 2px solid #00609a; outline-offset: 2px; }
+  #chart svg { display: block; max-width: 100%; height: auto; }
+</style>
+</head>
+<body>
+<div id="controls"></div>
+<div id="settings">$buttons</div>
+<div id="chart"></div>
+<script>$vega</script>
+<script>
+const options = {mode: "vega", renderer: "svg", bind: "#controls", actions: false};
+vegaEmbed("#chart", $spec, options).then(({view}) => {
+  window.view = view;
+  document.querySelectorAll("button").forEach(button => button.onclick = () => {
+    Object.entries(JSON.parse(button.value)).forEach(([name, value]) => view.signal(name, value));
+    view.runAsync();
+  });
+});
+if (window.frameElement) new ResizeObserver(() => {
+  frameElement.style.height = document.documentElement.offsetHeight + "px";
+}).observe(document.documentElement);
+</script>
+</body>
+</html>
+"""
+)
