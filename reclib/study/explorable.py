@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property
 from string import Template
-from typing import Any
+from typing import Any, TypeAlias
 
 import altair as alt
 import numpy as np
@@ -34,6 +34,7 @@ from reclib.study.figures import COLOURS, GREY
 from reclib.study.paper import TABLE_II
 
 Floats = NDArray[np.float64]
+Panel: TypeAlias = alt.LayerChart | alt.FacetChart
 
 # the weights of Eq. 7, and the parts that they weigh
 PARTS: Mapping[str, str] = {"alpha": "content", "beta": "collaborative", "gamma": "language"}
@@ -44,7 +45,7 @@ SLIDERS: Mapping[str, str] = {
 }
 SUM = " + ".join(PARTS)
 UNIT = 1e-7  # numbers travel as integers of it: as exact as float32, and short
-WIDTH = 330  # pixels of a panel: one fits a phone, two the text column
+WIDTH = 310  # pixels of a panel: one fits a phone, two the text column
 FOUND, INK = "#00694c", "#111111"
 CORNERS = np.array([[0.0, 0.0], [1.0, 0.0], [0.5, np.sqrt(0.75)]])  # of the triangle of weights
 CLAIM = "the paper’s claim"
@@ -112,7 +113,8 @@ class Sample:
         total = weighted_sum(list(self.found.scores), weights)
         total[~self.found.real] = np.nan
         order = np.argsort(-total, axis=1, kind="stable")  # MMR wants the best first
-        scores, items = (np.take_along_axis(a, order, axis=1) for a in (total, self.found.items))
+        scores = np.take_along_axis(total, order, axis=1)
+        items = np.take_along_axis(self.found.items, order, axis=1)
         places = mmr(
             normalised(scores, np.zeros(scores.shape, bool)),
             items,
@@ -206,7 +208,16 @@ def explorable(
     -------
     str
         HTML, for `framed` or a file. ``window.view`` is the running view of Vega.
+
+    Raises
+    ------
+    ReclibError
+        If ``traditional`` is not among the settings, or there are more than three.
     """
+    if "traditional" not in settings or len(settings) > len(MARKS):
+        raise ReclibError(
+            f"settings are {list(settings)}; allowed are up to {len(MARKS)}, traditional among them"
+        )
     measured = {name: sample.measure(setting) for name, setting in settings.items()}
     tuned = next(iter(measured.values()))
     tables = {
@@ -216,21 +227,24 @@ def explorable(
         "means": _means(measured),
     }
     examples = [user for user in tables["users"] if user["title"]]
-    chart = _chart(sample.k, settings, list(tuned), tables["means"], examples)
+    chart = _chart(sample.k, settings, [str(name) for name in tuned], tables["means"], examples)
     written = vl_convert.vegalite_to_vega(chart.to_dict(), vl_version=VEGA_LITE)
     for data in written["data"]:  # inside the chart Altair would check and copy every number
         if data["name"] in tables:
             data["values"] = tables[data["name"]]
     # side by side where there is room; Vega-Lite knows only a fixed number of columns
     written["layout"]["columns"] = {"signal": "columns"}
-    room = f"windowSize()[0] < {2 * WIDTH + 100} ? 1 : 2"
+    room = f"windowSize()[0] < {2 * WIDTH + 80} ? 1 : 2"
     written["signals"].append(
         {"name": "columns", "update": room, "on": [{"events": "window:resize", "update": room}]}
     )
+    mark = _marks(settings)
     buttons = "".join(
-        f"<button type=button value='{json.dumps(setting.signals)}'>{html.escape(name)}</button>"
+        f"<button type=button style='border-left-color: {mark[name]}' "
+        f"value='{json.dumps(setting.signals)}'>{html.escape(name)}</button>"
         for name, setting in settings.items()
     )
+    buttons += f"<span style='border-left-color: {mark[CLAIM]}'>{CLAIM}</span>"
     return PAGE.substitute(
         title=html.escape(title),
         buttons=buttons,
@@ -250,17 +264,20 @@ def _chart(
     """Put the panels and the sliders together."""
     start = next(iter(settings.values())).signals
     sliders = [
-        alt.param(
-            name, value=start[name], bind=alt.binding_range(min=0, max=1, step=0.01, name=says)
-        )
+        {
+            "name": name,
+            "value": start[name],
+            "bind": {"input": "range", "min": 0, "max": 1, "step": 0.01, "name": says},
+        }
         for name, says in SLIDERS.items()
     ]
-    customers = alt.binding_select(
-        options=[user["user"] for user in examples],
-        labels=[f"{user['user']}, had {user['products']} products" for user in examples],
-        name="customer",
-    )
-    chosen = alt.param("customer", value=examples[0]["user"], bind=customers)
+    names = [user["user"] for user in examples]
+    says = [f"{user['user']}, had {user['products']} products" for user in examples]
+    customers = {
+        "name": "customer",
+        "value": names[0],
+        "bind": {"input": "select", "options": names, "labels": says, "name": "customer"},
+    }
     return alt.ConcatChart(
         concat=[
             _list(k),
@@ -269,11 +286,11 @@ def _chart(
             ).resolve_scale(color="independent"),
         ],
         columns=2,
-        spacing=40,
+        spacing=30,
         resolve=alt.Resolve(scale=alt.ScaleResolveMap(color="independent")),
         data=alt.NamedData("users"),
         transform=_dataflow(k),
-        params=[param.param for param in (*sliders, chosen)],
+        params=[alt.TopLevelParameter.from_dict(param) for param in (*sliders, customers)],
         config=alt.Config(
             font="sans-serif",
             view=alt.ViewConfig(stroke=None),
@@ -337,37 +354,41 @@ def _cosines(vectors: sp.csr_array, items: Indices) -> list[list[int | None]]:
     return [_whole(cosines[row, :row]) for row in range(len(items))]
 
 
-def _cosine(which: str, other: str) -> str:
-    """Look a cosine up; 0 of a product with itself, and where there is no other."""
-    pair = f"[max(datum.place, {other})][min(datum.place, {other})]"
-    return f"(datum.{which}{pair} || 0) * {UNIT}"
-
-
 def _tried(trials: pd.DataFrame) -> list[dict[str, Any]]:
     """Place every weighting that was tried in the triangle."""
-    x, y = (trials[list(PARTS.values())].to_numpy() @ CORNERS).T
     metric = next(column for column in trials if column not in PARTS.values())
-    return pd.DataFrame({"x": x, "y": y, "value": trials[metric]}).to_dict("records")
+    places = trials[list(PARTS.values())].to_numpy() @ CORNERS
+    return [
+        {"x": x, "y": y, "value": value}
+        for (x, y), value in zip(places.tolist(), trials[metric], strict=True)
+    ]
 
 
 def _marked(settings: Mapping[str, Setting]) -> list[dict[str, Any]]:
-    """Place the settings in the triangle, each place once."""
-    weights = np.array([list(one.signals.values())[: len(PARTS)] for one in settings.values()])
-    x, y = (weights @ CORNERS).T
-    table = pd.DataFrame({"x": x, "y": y, "setting": list(settings)})
-    return table.drop_duplicates(["x", "y"]).to_dict("records")
+    """Place the settings in the triangle; the last is drawn first."""
+    rows = []
+    for name, setting in reversed(list(settings.items())):
+        x, y = np.array(list(setting.signals.values())[: len(PARTS)]) @ CORNERS
+        rows.append({"x": float(x), "y": float(y), "setting": name})
+    return rows
 
 
 def _means(measured: Mapping[str, pd.DataFrame]) -> list[dict[str, Any]]:
     """Mean of each metric with each setting, and where the paper's gain would lead."""
-    means = pd.DataFrame({name: table.mean() for name, table in measured.items()})
-    for metric, printed in PRINTED.items():
-        if metric in means.index:
-            before, after = TABLE_II[printed]
-            means.loc[metric, CLAIM] = means.loc[metric, "traditional"] * after / before
-    means = means[means <= 1]  # beyond it a claim cannot hold
-    table = means.rename_axis("metric").reset_index()
-    return table.melt("metric", var_name="setting").dropna().to_dict("records")
+    means = {name: table.mean().to_dict() for name, table in measured.items()}
+    start = means["traditional"]
+    means[CLAIM] = {
+        metric: start[metric] * after / before
+        for metric, printed in PRINTED.items()
+        for before, after in [TABLE_II[printed]]
+        # no mean is above 1, whatever is claimed
+        if metric in start and start[metric] * after <= before
+    }
+    return [
+        {"metric": metric, "setting": setting, "value": float(value)}
+        for setting, values in means.items()
+        for metric, value in values.items()
+    ]
 
 
 def _cosine(which: str, other: str) -> str:
@@ -385,7 +406,7 @@ def _dataflow(k: int) -> list[dict[str, Any]]:
         {"op": "max", "field": "total", "as": "high"},
     ]
     scaled = "(datum.total - datum.low) / (datum.high - datum.low)"
-    flow = [
+    flow: list[dict[str, Any]] = [
         {"flatten": ["place", "title", "hit", *PARTS.values()]},
         {"filter": known},
         {"calculate": f"({total}) / ({SUM}) * {UNIT}", "as": "total"},
@@ -460,7 +481,11 @@ def _list(k: int) -> alt.VConcatChart:
         .encode(
             x=alt.X("adds:Q", title="score, Eq. 7", axis=alt.Axis(tickCount=4)),
             y=place,
-            color=alt.Color("part:N", scale=colours, legend=_legend("top", symbolType="square")),
+            color=alt.Color(
+                "part:N",
+                scale=colours,
+                legend=alt.Legend(title=None, orient="top", symbolType="square"),
+            ),
             tooltip=["title:N", "part:N", alt.Tooltip("adds:Q", format=".4f")],
         )
     )
@@ -473,10 +498,16 @@ def _list(k: int) -> alt.VConcatChart:
             color=alt.condition("datum.hit", alt.value(FOUND), alt.value(INK)),
         )
     )
-    return alt.vconcat(head, alt.layer(bars, titles), spacing=4)
+    nothing = (
+        alt.Chart(alt.InlineData(values=[{}]))
+        .transform_filter(f"{SUM} == 0")
+        .mark_text(align="left", x=0, y=20)
+        .encode(text=alt.value("All weights are 0: there is nothing to rank by."))
+    )
+    return alt.vconcat(head, alt.layer(bars, titles, nothing), spacing=4)
 
 
-def _triangle(settings: Iterable[str]) -> alt.LayerChart:
+def _triangle(settings: Iterable[str]) -> Panel:
     """Show the weights as a point among all that were tried."""
     x = alt.X("x:Q", axis=None, scale=alt.Scale(domain=[-0.25, 1.25]))
     y = alt.Y("y:Q", axis=None, scale=alt.Scale(domain=[-0.12, 0.98]))
@@ -489,20 +520,20 @@ def _triangle(settings: Iterable[str]) -> alt.LayerChart:
             color=alt.Color(
                 "value:Q",
                 scale=alt.Scale(scheme="cividis"),
-                legend=_legend("top", title="ndcg, all users of validation", tickCount=3),
+                legend=alt.Legend(title="ndcg, all users of validation", orient="top", tickCount=3),
             ),
         )
     )
     rings = (
         alt.Chart(alt.NamedData("marked"))
         .mark_point(size=260, strokeWidth=2.5, filled=False)
-        .encode(x, y, color=_colour(settings, legend=None), tooltip="setting:N")
+        .encode(x, y, color=_colour(settings), tooltip="setting:N")
     )
     here = {
         axis: f"({' + '.join(f'{c} * {name}' for c, name in zip(column, PARTS, strict=True))})"
         for axis, column in zip("xy", CORNERS.T.tolist(), strict=True)
     }
-    one = alt.Chart(alt.InlineData(values=[{}]))  # type: ignore[list-item]
+    one = alt.Chart(alt.InlineData(values=[{}]))
     now = (
         one.transform_calculate(**{axis: f"{place} / ({SUM})" for axis, place in here.items()})
         .mark_point(size=110, shape="cross", filled=True, color=INK, stroke="white", opacity=1)
@@ -516,7 +547,8 @@ def _triangle(settings: Iterable[str]) -> alt.LayerChart:
         .encode(x, y, text="says:N")
         for (name, part), corner in zip(PARTS.items(), CORNERS.tolist(), strict=True)
     ]
-    return alt.layer(dots, rings, *names, now).resolve_scale(color="independent")
+    chart: Panel = alt.layer(dots, rings, *names, now).resolve_scale(color="independent")
+    return chart
 
 
 def _metrics(
@@ -541,27 +573,30 @@ def _metrics(
         metric: max(1.5 * max(mean["value"] for mean in means if mean["metric"] == metric), 1e-3)
         for metric in metrics
     }
-    rows = [_metric(metric, k, top[metric], settings, metric == metrics[-1]) for metric in metrics]
+    rows = [_metric(metric, k, top[metric], settings) for metric in metrics]
     return alt.VConcatChart(vconcat=rows, transform=now.transform, spacing=18)
 
 
-def _metric(metric: str, k: int, top: float, settings: Iterable[str], last: bool) -> alt.LayerChart:
+def _metric(metric: str, k: int, top: float, settings: Iterable[str]) -> Panel:
     """Show one metric as a dot on a line, the settings as ticks."""
     scale = alt.Scale(domain=[0, 1 if metric == "ild" else top], nice=True, clamp=True)
     x = alt.X("value:Q", title=None, scale=scale, axis=alt.Axis(tickCount=4))
     ticks = (
         alt.Chart(alt.NamedData("means"), width=WIDTH, height=22)
         .transform_filter(alt.datum.metric == metric)
-        .mark_tick(thickness=3, size=22)
+        .mark_tick(thickness=3, size=22, opacity=1)
         .encode(
             x,
-            color=_colour(settings, legend=_legend("bottom", columns=2) if last else None),
+            color=_colour(settings),
             tooltip=["setting:N", alt.Tooltip("value:Q", format=".4f")],
         )
     )
     now = alt.Chart().transform_filter(alt.datum.metric == metric)
     numbers = {"value": ".4f", "change": "+.4f", "half": ".4f"}
-    value, change, half = (f"format(datum.{name}, '{form}')" for name, form in numbers.items())
+    # + 0, and no sign of a rounding error
+    value, change, half = (
+        f"format(round(datum.{name} * 1e4) / 1e4 + 0, '{form}')" for name, form in numbers.items()
+    )
     above: dict[str, Any] = {"y": -8, "baseline": "bottom"}
     return alt.layer(
         ticks,
@@ -578,15 +613,16 @@ def _metric(metric: str, k: int, top: float, settings: Iterable[str], last: bool
     )
 
 
-def _colour(settings: Iterable[str], *, legend: alt.Legend | None) -> alt.Color:
-    """Give each setting its colour, the same in every panel."""
-    names = [*settings]
-    scale = alt.Scale(domain=[*names, CLAIM], range=[*MARKS[: len(names)], GREY])
-    return alt.Color("setting:N", scale=scale, legend=legend)
+def _colour(settings: Iterable[str]) -> alt.Color:
+    """Give each setting its colour, the same in every panel; the buttons are the legend."""
+    marks = _marks(settings)
+    scale = alt.Scale(domain=list(marks), range=list(marks.values()))
+    return alt.Color("setting:N", scale=scale, legend=None)
 
 
-def _legend(orient: str, **options: Any) -> alt.Legend:
-    return alt.Legend(**{"title": None, "orient": orient, "labelLimit": WIDTH, **options})
+def _marks(settings: Iterable[str]) -> dict[str, str]:
+    """Colour of each setting, and of the paper's claim."""
+    return {**dict(zip(settings, MARKS, strict=False)), CLAIM: GREY}
 
 
 @cache
@@ -602,7 +638,7 @@ def framed(document: str, *, title: str) -> HTML:
     """
     packed = base64.b64encode(gzip.compress(document.encode(), mtime=0)).decode()
     inside = html.escape(FRAME.substitute(packed=packed))
-    return HTML(
+    return HTML(  # type: ignore[no-untyped-call]
         f'<div><iframe title="{html.escape(title)}" srcdoc="{inside}" scrolling="no" '
         'style="width:100%;height:60rem;border:0;border-radius:10px;background:#fff"></iframe></div>'
     )
@@ -627,15 +663,17 @@ PAGE = Template(
 <title>$title</title>
 <style>
   :root { color-scheme: light; font: 14px/1.4 sans-serif; color: #111; background: #fff; }
-  body { margin: 0; padding: 14px; }
-  #controls { display: grid; grid-template-columns: repeat(auto-fit, minmax(250px, 1fr)); gap: 6px 28px; }
-  .vega-bind { display: flex; align-items: center; gap: 8px; }
-  .vega-bind label { display: contents; }
+  body { margin: 0; padding: 8px; }
+  #controls { display: grid; gap: 6px 28px; }
+  @media (min-width: 600px) { #controls { grid-template-columns: 1fr 1fr; } }
+  .vega-bind label { display: flex; align-items: center; gap: 8px; }
   .vega-bind-name { flex: 0 0 7.6rem; }
-  .vega-bind input, .vega-bind select { flex: 1; min-width: 0; font: inherit; accent-color: #00609a; }
-  .vega-bind label:last-child, .vega-bind-value { width: 4ch; overflow: hidden; font-variant-numeric: tabular-nums; }
-  #settings { margin: 12px 0 14px; display: flex; flex-wrap: wrap; gap: 8px; }
-  button { font: inherit; padding: 4px 12px; border: 1px solid #b0b7c3; border-radius: 6px; background: #f5f7f9; }
+  .vega-bind input, .vega-bind select { flex: 1; min-width: 0; font: inherit; }
+  .vega-bind input { accent-color: #00609a; }
+  .vega-bind input + span { width: 4ch; overflow: hidden; font-variant-numeric: tabular-nums; }
+  #settings { display: flex; flex-wrap: wrap; align-items: center; gap: 8px; margin: 12px 0; }
+  #settings > * { font: inherit; padding: 4px 10px; border-left: 5px solid; color: inherit; }
+  button { border: 1px solid #b0b7c3; border-radius: 6px; background: #f5f7f9; }
   :focus-visible { outline: 2px solid #00609a; outline-offset: 2px; }
   #chart svg { display: block; max-width: 100%; height: auto; }
 </style>
