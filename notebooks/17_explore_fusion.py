@@ -34,8 +34,8 @@ protocol = "full-loo"  # or full-time, where there are timestamps
 n_trials = 3  # of every model, in its tuning
 normalise = "global"
 n_weightings = 66
-n_users = 100  # in the figure, which carries what it needs of each
-depth = 20  # best products of each part that a list is chosen from
+n_users = 150  # in the figure, which carries what it needs of each
+depth = 15  # best products of each part that a list is chosen from
 trade_off = 0.9  # λ of MMR in the shop
 k = 10
 

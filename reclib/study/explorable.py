@@ -9,13 +9,12 @@ import base64
 import gzip
 import html
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache, cached_property
 from string import Template
-from typing import Any, TypeAlias
+from typing import Any
 
-import altair as alt
 import numpy as np
 import pandas as pd
 import scipy.sparse as sp
@@ -30,29 +29,22 @@ from reclib.evaluation import diversity_features, intra_list_diversity, ranking_
 from reclib.models import Content, Fusion, mmr, normalised, weighted_sum
 from reclib.models.base import Indices
 from reclib.models.candidates import Candidates, candidates
-from reclib.study.figures import COLOURS, GREY
+from reclib.study.explorable_chart import (
+    CLAIM,
+    CORNERS,
+    MARKS,
+    PARTS,
+    UNIT,
+    VEGA_LITE,
+    WIDTH,
+    colours,
+    make_chart,
+)
 from reclib.study.paper import TABLE_II
 
 Floats = NDArray[np.float64]
-Panel: TypeAlias = alt.LayerChart | alt.FacetChart
 
-# the weights of Eq. 7, and the parts that they weigh
-PARTS: Mapping[str, str] = {"alpha": "content", "beta": "collaborative", "gamma": "language"}
-GREEK = dict(zip(PARTS, "αβγ", strict=True))
-SLIDERS: Mapping[str, str] = {
-    **{name: f"{GREEK[name]}, {part}" for name, part in PARTS.items()},
-    "lambda": "λ of MMR",
-}
-SUM = " + ".join(PARTS)
-UNIT = 1e-7  # numbers travel as integers of it: as exact as float32, and short
-WIDTH = 310  # pixels of a panel: one fits a phone, two the text column
-FOUND, INK = "#00694c", "#111111"
-CORNERS = np.array([[0.0, 0.0], [1.0, 0.0], [0.5, np.sqrt(0.75)]])  # of the triangle of weights
-CLAIM = "the paper’s claim"
 PRINTED = {"precision": "precision", "recall": "recall", "ild": "diversity"}  # in Table II
-MARKS = ("#d55e00", "#e69f00", "#882255")  # of the settings, in order
-VEGA_LITE = ".".join(alt.SCHEMA_VERSION.removeprefix("v").split(".")[:2])
-TAKEN = -9  # below any worth, which is −1 to 1
 
 
 @dataclass(frozen=True)
@@ -150,7 +142,7 @@ def draw_sample(
     depth
         Best products of each part that a list is chosen from, at least `k`.
     k
-        Length of a list.
+        Length of a list, at least 2.
     rng
         Seed of the fit and of the draw.
 
@@ -162,12 +154,13 @@ def draw_sample(
     Raises
     ------
     ReclibError
-        If the parts are others than those of Eq. 7, `depth` is below `k`, or nobody is left.
+        If the parts are others than those of Eq. 7, `k` is not within 2 and `depth`, or nobody
+        is left.
     """
     if set(fusion.parts) != set(PARTS.values()):
         raise ReclibError(f"parts are {list(fusion.parts)}; allowed are {list(PARTS.values())}")
-    if depth < k:
-        raise ReclibError(f"depth is {depth}; allowed is {k}, the length of a list, or more")
+    if not 2 <= k <= depth:
+        raise ReclibError(f"k is {k} with depth {depth}; allowed is 2 to depth")
     fusion.ensure_fitted(fold.train, rng=rng)
     asked = np.flatnonzero(np.diff(fold.relevant.indptr))
     drawn = np.random.default_rng(rng).permutation(asked)[:n_users]
@@ -226,8 +219,20 @@ def explorable(
         "marked": _marked(settings),
         "means": _means(measured),
     }
-    examples = [user for user in tables["users"] if user["title"]]
-    chart = _chart(sample.k, settings, [str(name) for name in tuned], tables["means"], examples)
+    tops = {str(metric): 0.0 for metric in tuned}
+    for mean in tables["means"]:
+        tops[mean["metric"]] = max(tops[mean["metric"]], mean["value"])
+    chart = make_chart(
+        sample.k,
+        start=next(iter(settings.values())).signals,
+        settings=list(settings),
+        tops=tops,
+        customers={
+            user["user"]: f"{user['user']}, had {user['products']} products"
+            for user in tables["users"]
+            if user["title"]
+        },
+    )
     written = vl_convert.vegalite_to_vega(chart.to_dict(), vl_version=VEGA_LITE)
     for data in written["data"]:  # inside the chart Altair would check and copy every number
         if data["name"] in tables:
@@ -238,7 +243,7 @@ def explorable(
     written["signals"].append(
         {"name": "columns", "update": room, "on": [{"events": "window:resize", "update": room}]}
     )
-    mark = _marks(settings)
+    mark = colours(settings)
     buttons = "".join(
         f"<button type=button style='border-left-color: {mark[name]}' "
         f"value='{json.dumps(setting.signals)}'>{html.escape(name)}</button>"
@@ -251,54 +256,6 @@ def explorable(
         vega=_vega(),
         # a title may hold "</script>"
         spec=json.dumps(written, separators=(",", ":")).replace("</", "<\\/"),
-    )
-
-
-def _chart(
-    k: int,
-    settings: Mapping[str, Setting],
-    metrics: Sequence[str],
-    means: Sequence[Mapping[str, Any]],
-    examples: Sequence[Mapping[str, Any]],
-) -> alt.ConcatChart:
-    """Put the panels and the sliders together."""
-    start = next(iter(settings.values())).signals
-    sliders = [
-        {
-            "name": name,
-            "value": start[name],
-            "bind": {"input": "range", "min": 0, "max": 1, "step": 0.01, "name": says},
-        }
-        for name, says in SLIDERS.items()
-    ]
-    names = [user["user"] for user in examples]
-    says = [f"{user['user']}, had {user['products']} products" for user in examples]
-    customers = {
-        "name": "customer",
-        "value": names[0],
-        "bind": {"input": "select", "options": names, "labels": says, "name": "customer"},
-    }
-    return alt.ConcatChart(
-        concat=[
-            _list(k),
-            alt.vconcat(
-                _triangle(settings), _metrics(k, settings, metrics, means), spacing=24
-            ).resolve_scale(color="independent"),
-        ],
-        columns=2,
-        spacing=30,
-        resolve=alt.Resolve(scale=alt.ScaleResolveMap(color="independent")),
-        data=alt.NamedData("users"),
-        transform=_dataflow(k),
-        params=[alt.TopLevelParameter.from_dict(param) for param in (*sliders, customers)],
-        config=alt.Config(
-            font="sans-serif",
-            view=alt.ViewConfig(stroke=None),
-            axis=alt.AxisConfig(
-                labelColor=GREY, titleColor=GREY, gridColor="#eceff1", domain=False
-            ),
-            text=alt.MarkConfig(fontSize=12),
-        ),
     )
 
 
@@ -347,11 +304,11 @@ def _whole(numbers: Floats) -> list[int | None]:
     return [None if np.isnan(x) else round(float(x) / UNIT) for x in numbers]
 
 
-def _cosines(vectors: sp.csr_array, items: Indices) -> list[list[int | None]]:
+def _cosines(vectors: sp.csr_array, items: Indices) -> list[list[int]]:
     """Cosine of each of the products with those before it, in multiples of `UNIT`."""
     unit = normalize(vectors[items])
-    cosines = (unit @ unit.T).toarray()
-    return [_whole(cosines[row, :row]) for row in range(len(items))]
+    cosines = np.rint((unit @ unit.T).toarray() / UNIT).astype(int)
+    return [cosines[row, :row].tolist() for row in range(len(items))]
 
 
 def _tried(trials: pd.DataFrame) -> list[dict[str, Any]]:
@@ -389,240 +346,6 @@ def _means(measured: Mapping[str, pd.DataFrame]) -> list[dict[str, Any]]:
         for setting, values in means.items()
         for metric, value in values.items()
     ]
-
-
-def _cosine(which: str, other: str) -> str:
-    """Look a cosine up; 0 of a product with itself."""
-    pair = f"[max(datum.place, {other})][min(datum.place, {other})]"
-    return f"(datum.{which}{pair} || 0) * {UNIT}"
-
-
-def _dataflow(k: int) -> list[dict[str, Any]]:
-    """Write Eq. 7, MMR and the metrics as transforms of Vega: from users to ranked products."""
-    total = " + ".join(f"{name} * datum.{part}" for name, part in PARTS.items())
-    known = " || ".join(f"{name} > 0 && isValid(datum.{part})" for name, part in PARTS.items())
-    ends = [
-        {"op": "min", "field": "total", "as": "low"},
-        {"op": "max", "field": "total", "as": "high"},
-    ]
-    scaled = "(datum.total - datum.low) / (datum.high - datum.low)"
-    flow: list[dict[str, Any]] = [
-        {"flatten": ["place", "title", "hit", *PARTS.values()]},
-        {"filter": known},
-        {"calculate": f"({total}) / ({SUM}) * {UNIT}", "as": "total"},
-        {"joinaggregate": ends, "groupby": ["user"]},
-        {"calculate": f"datum.high > datum.low ? {scaled} : 0", "as": "score"},
-        {"calculate": "lambda * datum.score", "as": "worth1"},
-        {"calculate": "-1", "as": "near0"},
-    ]
-    for step in range(1, k + 1):
-        best, worth = f"datum.best{step}", f"worth{step}"
-        order = {worth: "descending", "total": "descending", "place": "ascending"}
-        near = f"max(datum.near{step - 1}, {_cosine('near', best)})"
-        gone = f"datum.place == {best} || datum.{worth} == {TAKEN}"
-        novel = f"lambda * datum.score - (1 - lambda) * datum.near{step}"
-        flow += [
-            {
-                "window": [{"op": "first_value", "field": "place", "as": f"best{step}"}],
-                "sort": [{"field": field, "order": way} for field, way in order.items()],
-                "frame": [None, None],
-                "groupby": ["user"],
-            },
-            {"calculate": near, "as": f"near{step}"},
-            {"calculate": f"{gone} ? {TAKEN} : {novel}", "as": f"worth{step + 1}"},
-        ]
-    steps = range(1, k + 1)
-    rank = " : ".join(f"datum.place == datum.best{step} ? {step}" for step in steps)
-    kin = " + ".join(_cosine("kin", f"datum.best{step}") for step in steps)
-    shares = {
-        "precision": f"datum.hit / {k}",
-        "recall": "datum.hit / datum.relevant",
-        "ndcg": "datum.hit * LN2 / log(datum.rank + 1) / datum.ideal",
-        "ild": f"1 / {k} - ({kin}) / {k * (k - 1)}",
-    }
-    return [
-        *flow,
-        {"calculate": f"{rank} : 0", "as": "rank"},
-        {"filter": "datum.rank > 0"},
-        # what a product adds to the metrics of its list
-        *({"calculate": share, "as": metric} for metric, share in shares.items()),
-    ]
-
-
-def _list(k: int) -> alt.VConcatChart:
-    """Show a customer: what they had, what they took next, and the list."""
-    who = alt.Chart(alt.NamedData("users"), width=WIDTH, height=112)
-    who = who.transform_filter("datum.user == customer")
-    say: dict[str, Any] = {"align": "left", "baseline": "top", "x": 0, "limit": WIDTH}
-    head = alt.layer(
-        who.mark_text(**say, y=0, fontWeight="bold").encode(text=alt.value("Had before")),
-        who.mark_text(**say, y=16, lineHeight=16).encode(text="had:N"),
-        who.mark_text(**say, y=76, fontWeight="bold").encode(text=alt.value("Took next")),
-        who.mark_text(**say, y=92, lineHeight=16, color=FOUND).encode(text="next:N"),
-    )
-    adds = {f"{GREEK[name]} · {part}": (name, part) for name, part in PARTS.items()}
-    colours = alt.Scale(domain=list(adds), range=[COLOURS[part] for part in PARTS.values()])
-    products = alt.Chart(width=WIDTH, height=34 * k).transform_filter("datum.user == customer")
-    place = alt.Y(
-        "rank:O",
-        title=None,
-        scale=alt.Scale(domain=list(range(1, k + 1))),
-        axis=alt.Axis(ticks=False, labelPadding=8),
-    )
-    bars = (
-        products.transform_calculate(
-            **{
-                says: f"{name} / ({SUM}) * datum.{part} * {UNIT}"
-                for says, (name, part) in adds.items()
-            }
-        )
-        .transform_fold(list(adds), as_=["part", "adds"])
-        .mark_bar(height=6, yOffset=9)
-        .encode(
-            x=alt.X("adds:Q", title="score, Eq. 7", axis=alt.Axis(tickCount=4)),
-            y=place,
-            color=alt.Color(
-                "part:N",
-                scale=colours,
-                legend=alt.Legend(title=None, orient="top", symbolType="square"),
-            ),
-            tooltip=["title:N", "part:N", alt.Tooltip("adds:Q", format=".4f")],
-        )
-    )
-    titles = (
-        products.transform_calculate(says="(datum.hit ? '✓ ' : '') + datum.title")
-        .mark_text(align="left", yOffset=-4, x=0, limit=WIDTH)
-        .encode(
-            y=place,
-            text="says:N",
-            color=alt.condition("datum.hit", alt.value(FOUND), alt.value(INK)),
-        )
-    )
-    nothing = (
-        alt.Chart(alt.InlineData(values=[{}]))
-        .transform_filter(f"{SUM} == 0")
-        .mark_text(align="left", x=0, y=20)
-        .encode(text=alt.value("All weights are 0: there is nothing to rank by."))
-    )
-    return alt.vconcat(head, alt.layer(bars, titles, nothing), spacing=4)
-
-
-def _triangle(settings: Iterable[str]) -> Panel:
-    """Show the weights as a point among all that were tried."""
-    x = alt.X("x:Q", axis=None, scale=alt.Scale(domain=[-0.25, 1.25]))
-    y = alt.Y("y:Q", axis=None, scale=alt.Scale(domain=[-0.12, 0.98]))
-    dots = (
-        alt.Chart(alt.NamedData("tried"), width=WIDTH, height=240)
-        .mark_circle(size=140, opacity=1)
-        .encode(
-            x,
-            y,
-            color=alt.Color(
-                "value:Q",
-                scale=alt.Scale(scheme="cividis"),
-                legend=alt.Legend(title="ndcg, all users of validation", orient="top", tickCount=3),
-            ),
-        )
-    )
-    rings = (
-        alt.Chart(alt.NamedData("marked"))
-        .mark_point(size=260, strokeWidth=2.5, filled=False)
-        .encode(x, y, color=_colour(settings), tooltip="setting:N")
-    )
-    here = {
-        axis: f"({' + '.join(f'{c} * {name}' for c, name in zip(column, PARTS, strict=True))})"
-        for axis, column in zip("xy", CORNERS.T.tolist(), strict=True)
-    }
-    one = alt.Chart(alt.InlineData(values=[{}]))
-    now = (
-        one.transform_calculate(**{axis: f"{place} / ({SUM})" for axis, place in here.items()})
-        .mark_point(size=110, shape="cross", filled=True, color=INK, stroke="white", opacity=1)
-        .encode(x, y)
-    )
-    names = [
-        one.transform_calculate(
-            x=str(corner[0]), y=str(corner[1]), says=f"'{part} ' + format({name} / ({SUM}), '.0%')"
-        )
-        .mark_text(fontWeight="bold", dy=-18 if corner[1] else 20)
-        .encode(x, y, text="says:N")
-        for (name, part), corner in zip(PARTS.items(), CORNERS.tolist(), strict=True)
-    ]
-    chart: Panel = alt.layer(dots, rings, *names, now).resolve_scale(color="independent")
-    return chart
-
-
-def _metrics(
-    k: int,
-    settings: Iterable[str],
-    metrics: Sequence[str],
-    means: Sequence[Mapping[str, Any]],
-) -> alt.VConcatChart:
-    """Show the means over the sample, beside those of the settings and the paper's claim."""
-    now = (
-        alt.Chart()
-        .transform_fold(list(metrics), as_=["metric", "value"])
-        .transform_calculate(tuned="datum.tuned[datum.metric]")
-        .transform_aggregate(value="sum(value)", tuned="min(tuned)", groupby=["user", "metric"])
-        .transform_calculate(change="datum.value - datum.tuned")
-        .transform_aggregate(
-            value="mean(value)", change="mean(change)", error="stderr(change)", groupby=["metric"]
-        )
-        .transform_calculate(half="1.96 * datum.error")
-    )
-    top = {
-        metric: max(1.5 * max(mean["value"] for mean in means if mean["metric"] == metric), 1e-3)
-        for metric in metrics
-    }
-    rows = [_metric(metric, k, top[metric], settings) for metric in metrics]
-    return alt.VConcatChart(vconcat=rows, transform=now.transform, spacing=18)
-
-
-def _metric(metric: str, k: int, top: float, settings: Iterable[str]) -> Panel:
-    """Show one metric as a dot on a line, the settings as ticks."""
-    scale = alt.Scale(domain=[0, 1 if metric == "ild" else top], nice=True, clamp=True)
-    x = alt.X("value:Q", title=None, scale=scale, axis=alt.Axis(tickCount=4))
-    ticks = (
-        alt.Chart(alt.NamedData("means"), width=WIDTH, height=22)
-        .transform_filter(alt.datum.metric == metric)
-        .mark_tick(thickness=3, size=22, opacity=1)
-        .encode(
-            x,
-            color=_colour(settings),
-            tooltip=["setting:N", alt.Tooltip("value:Q", format=".4f")],
-        )
-    )
-    now = alt.Chart().transform_filter(alt.datum.metric == metric)
-    numbers = {"value": ".4f", "change": "+.4f", "half": ".4f"}
-    # + 0, and no sign of a rounding error
-    value, change, half = (
-        f"format(round(datum.{name} * 1e4) / 1e4 + 0, '{form}')" for name, form in numbers.items()
-    )
-    above: dict[str, Any] = {"y": -8, "baseline": "bottom"}
-    return alt.layer(
-        ticks,
-        now.transform_calculate(low="datum.value - datum.half", high="datum.value + datum.half")
-        .mark_rule(strokeWidth=2)
-        .encode(alt.X("low:Q", scale=scale, title=None), alt.X2("high:Q")),
-        now.mark_point(size=90, filled=True, color=INK, opacity=1).encode(x),
-        now.mark_text(align="left", x=0, fontWeight="bold", **above).encode(
-            text=alt.value(f"{metric}@{k}")
-        ),
-        now.transform_calculate(says=f"{value} + '  (' + {change} + ' ± ' + {half} + ')'")
-        .mark_text(align="right", x=WIDTH, **above)
-        .encode(text="says:N"),
-    )
-
-
-def _colour(settings: Iterable[str]) -> alt.Color:
-    """Give each setting its colour, the same in every panel; the buttons are the legend."""
-    marks = _marks(settings)
-    scale = alt.Scale(domain=list(marks), range=list(marks.values()))
-    return alt.Color("setting:N", scale=scale, legend=None)
-
-
-def _marks(settings: Iterable[str]) -> dict[str, str]:
-    """Colour of each setting, and of the paper's claim."""
-    return {**dict(zip(settings, MARKS, strict=False)), CLAIM: GREY}
 
 
 @cache

@@ -8,14 +8,15 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from reclib.data import Prepared, leave_one_out, load, prepare
+from reclib.data import leave_one_out, load, prepare
 from reclib.errors import ReclibError
-from reclib.evaluation import choose_weights
 from reclib.models import Collaborative, Content, Fusion, Language
-from reclib.study.explorable import PARTS, Sample, Setting, draw_sample, explorable, framed
+from reclib.study.explorable import Sample, Setting, draw_sample, explorable, framed
+from reclib.study.explorable_chart import PARTS
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 K = 10
+HOSTILE = "</script><b>&{{bold}}</b> "  # what a title may hold
 SLIDERS = [*PARTS, "lambda"]
 # every row that is in a list, and the means that are shown
 READ = """() => {
@@ -25,6 +26,7 @@ READ = """() => {
     rows => rows.length && columns.every(column => column in rows[0]));
   return {
     lists: first("rank", "ild").map(({user, rank, place}) => ({user, rank, place})),
+    titles: first("rank", "says").sort((a, b) => a.rank - b.rank).map(row => row.title),
     means: first("metric", "half").map(
       ({metric, value, change, half}) => ({metric, value, change, half})),
   };
@@ -54,6 +56,8 @@ def settings() -> dict[str, Setting]:
 @pytest.fixture(scope="module")
 def document(sample: Sample, settings: dict[str, Setting]) -> str:
     grid = np.array([[1, 0, 0], [0, 1, 0], [0.3, 0.6, 0.1]])
+    items = sample.fold.train.items
+    items["title"] = HOSTILE + items["title"]
     trials = pd.DataFrame(grid, columns=list(PARTS.values())).assign(**{f"ndcg@{K}": [1, 2, 3]})
     return explorable(sample, settings, trials=trials, n_examples=3)
 
@@ -87,7 +91,7 @@ def page(browser: Any, document: str, tmp_path_factory: pytest.TempPathFactory) 
         view.goto(file.as_uri())
         view.wait_for_function("window.view")
         yield view
-        assert not faults
+        assert not faults, faults
 
 
 def local(url: str) -> bool:
@@ -180,3 +184,77 @@ def test_a_button_goes_exactly_to_its_setting(page: Any, sample: Sample, setting
         page.evaluate("view.runAsync().then(() => true)")
         assert setting(page).signals == settings[name].signals
         assert_page_is_right(page, sample, settings[name])
+
+
+@pytest.mark.browser
+def test_without_any_weight_nothing_is_ranked(page: Any, settings) -> None:
+    """And it is said, where `Fusion` refuses."""
+    move(page, alpha=0, beta=0, gamma=0)
+    shown = page.locator("#chart").text_content()
+    assert "nothing to rank by" in shown
+    assert "NaN" not in shown
+    page.get_by_role("button", name="tuned", exact=True).click()
+    page.evaluate("view.runAsync().then(() => true)")
+
+
+@pytest.mark.browser
+def test_the_list_of_each_customer_is_shown(page: Any, sample: Sample, settings) -> None:
+    """With its titles as plain text."""
+    titles = sample.fold.train.items["title"].to_numpy()
+    lists = dict(
+        zip(sample.fold.train.user_ids[sample.users], sample.lists(settings["tuned"]), strict=True)
+    )
+    options = page.locator("select option").evaluate_all("all => all.map(one => one.value)")
+    assert len(options) == 3
+    for customer in options:
+        page.locator("select").select_option(customer)
+        page.evaluate("view.runAsync().then(() => true)")
+        shown = page.evaluate(READ)["titles"]
+        assert shown == [str(titles[item]) for item in lists[customer]]
+    assert page.locator("b").count() == 0
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize("width", [800, 390])
+def test_works_in_a_frame_of_a_page_offline(browser, document, tmp_path, width: int) -> None:
+    """As in the book: no request, no fault, whole at its width, no word the book's test refuses."""
+    output = framed(document, title="Turn the weights").data
+    for refused in ("{{", "}}", "undefined", "Traceback"):
+        assert refused not in output
+    file = tmp_path / "page.html"
+    file.write_text(f"<!doctype html><body>{output}", encoding="utf-8")
+    with browser.new_context(viewport={"width": width, "height": 700}, offline=True) as context:
+        view = context.new_page()
+        faults: list[str] = []
+        view.on("console", lambda m: faults.append(m.text) if m.type == "error" else None)
+        view.on("pageerror", lambda error: faults.append(str(error)))
+        view.on("request", lambda r: None if local(r.url) else faults.append(r.url))
+        view.goto(file.as_uri())
+        inside = view.frames[1]
+        inside.wait_for_function("window.view && frameElement.style.height.endsWith('px')")
+        size = inside.evaluate(
+            """() => new Promise(requestAnimationFrame).then(() => {
+              const page = document.documentElement, chart = document.querySelector("svg");
+              return [page.scrollWidth - page.clientWidth,
+                      chart.getBoundingClientRect().bottom - frameElement.clientHeight];
+            })"""
+        )
+        assert size[0] <= 0 and size[1] <= 0, size
+        assert not faults, faults
+
+
+def test_parts_of_another_fusion_are_refused(tiny) -> None:
+    """The sliders are those of Eq. 7."""
+    fusion = Fusion({"content": Content(), "collaborative": Collaborative()}, {"content": 1})
+    with pytest.raises(ReclibError, match="content.*collaborative.*language"):
+        draw_sample(fusion, leave_one_out(tiny).validation)
+
+
+def test_a_list_longer_than_the_candidates_of_a_part_is_refused(sample: Sample) -> None:
+    with pytest.raises(ReclibError, match="k is 11 with depth 10"):
+        draw_sample(sample.fusion, sample.fold, depth=10, k=11)
+
+
+def test_the_claim_needs_the_traditional_setting(sample: Sample, settings) -> None:
+    with pytest.raises(ReclibError, match="traditional"):
+        explorable(sample, {"tuned": settings["tuned"]}, trials=pd.DataFrame())
