@@ -258,3 +258,16 @@ def test_a_list_longer_than_the_candidates_of_a_part_is_refused(sample: Sample) 
 def test_the_claim_needs_the_traditional_setting(sample: Sample, settings) -> None:
     with pytest.raises(ReclibError, match="traditional"):
         explorable(sample, {"tuned": settings["tuned"]}, trials=pd.DataFrame())
+
+
+def test_diversity_is_left_out_where_it_cannot_be_measured(made_up_encoder, make_prepared) -> None:
+    """A shop without brands and categories has no ild, and the rest of the figure."""
+    histories = {f"u{n}": [f"i{(n + 3 * step) % 20:02d}" for step in range(4)] for n in range(20)}
+    parts = {"content": Content(), "collaborative": Collaborative(), "language": Language()}
+    fusion = Fusion(parts, dict.fromkeys(parts, 1.0))
+    bare = draw_sample(fusion, leave_one_out(make_prepared(histories)).validation, depth=10)
+    setting = Setting(fusion.weights)
+    assert list(bare.measure(setting)) == ["precision", "recall", "ndcg"]
+    trials = pd.DataFrame([{**fusion.weights, "ndcg@10": 0.1}])
+    document = explorable(bare, {"traditional": setting}, trials=trials)
+    assert "ndcg@10" in document and "ild@10" not in document
