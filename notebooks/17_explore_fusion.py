@@ -121,8 +121,10 @@ display(
 #
 # α, β and γ are divided by their sum; the corners of the triangle show the shares. λ belongs
 # to MMR {cite:p}`carbonell1998use`: at 1 the list is ranked by its scores alone, and the
-# lower it is, the more a product loses for being like one that is in the list already. The
-# sliders listen to the arrow keys. A button goes back to one of the settings that are marked.
+# lower it is, the more a product loses for being like one that is in the list already. Alike is
+# meant by the features of Eq. 3, while `ild` looks at brands and categories, so a lower λ need
+# not raise it. The sliders listen to the arrow keys. A button goes back to one of the settings
+# that are marked.
 
 # %% tags=["hide-input"]
 explorable.framed(
@@ -167,7 +169,7 @@ display(
 #
 # - γ to 0 and back, with α and β as they are: is what the language model adds larger than
 #   its interval?
-# - λ from 1 down: where does diversity begin to cost accuracy?
+# - λ from 1 down: what does it do to diversity, and what does that cost in accuracy?
 # - Any setting that beats the tuned one here. It was chosen over all users of validation, and
 #   this is a sample of them: picking what looks best on a few users is how numbers that
 #   cannot be repeated come about.
@@ -177,4 +179,4 @@ display(
 #
 # - Whoever turns weights by looking at numbers is tuning. That is what validation is for.
 # - A difference without its interval is no finding.
-# - Diversity is easy to have; see [what it costs](12_diversify_lists).
+# - How much diversity costs over all users is on [its own page](12_diversify_lists).
