@@ -1,14 +1,16 @@
 """Seconds for 231 weightings of Eq. 7: the parts are scored once and combined many times.
 
-Run: ``RECLIB_DATA=… .venv/bin/python benchmarks/weightings.py [amazon-beauty]``. The parts are
-CBF, CF and LLM as the study has them, the weightings the simplex in steps of 1/20, the users all
-that are asked on validation. `choose_weights` is timed in two steps, scoring and combining. Then
-some weightings are ranked in full, whole catalogue and all, and the values compared.
+Run: ``RECLIB_DATA=… .venv/bin/python benchmarks/weightings.py [--data amazon-beauty]``. The
+parts are CBF, CF and LLM as the study has them, the weightings the simplex in steps of 1/20, the
+users all that are asked on validation. What `choose_weights` does is timed in two steps, scoring
+and combining. Then some weightings are ranked in full, whole catalogue and all, and compared.
 """
 
+import argparse
 import os
-import sys
 import time
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -18,15 +20,15 @@ from reclib.evaluation import ranking_metrics
 from reclib.evaluation.weighing import _try_all, pools
 from reclib.models import Fusion
 from reclib.study.spaces import single_scorers
+from reclib.study.speed import WEIGHTINGS_FILE, write_table
 
 K = 10
-CHECKED = 5  # weightings that are also ranked in full
+CHECKED = 3  # weightings that are also ranked in full
 
 
-def main(data: str, n_weightings: int = 231) -> None:
-    """Time both steps, and check the outcome."""
-    print(f"{torch.get_num_threads()} threads, load {os.getloadavg()[0]:.1f} at the start")
-    fold = leave_one_out(prepare(load(data, size="full"))).validation
+def measure(data: str, size: str, n_weightings: int) -> dict[str, Any]:
+    """Time both steps, and check the outcome; a row of ``weightings.csv``."""
+    fold = leave_one_out(prepare(load(data, size=size))).validation
     scorers = single_scorers()
     parts = {name: scorers[name] for name in ("content", "collaborative", "language")}
     for part in parts.values():
@@ -48,7 +50,29 @@ def main(data: str, n_weightings: int = 231) -> None:
         top, _ = fusion.rank(asked, K, batch_size=512)
         full = ranking_metrics(top, fold.relevant[asked])[f"ndcg@{K}"].mean()
         print(f"  weights {weights.round(2)}: {gain:.6f}, ranked in full {full:.6f}", flush=True)
+    return {
+        "data": data,
+        "users": len(asked),
+        "items": fold.train.n_items,
+        "weightings": len(tried),
+        "score_seconds": scored - started,
+        "combine_seconds": ended - scored,
+    }
+
+
+def main() -> None:
+    """Measure one data set."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--data", default="amazon-beauty")
+    parser.add_argument("--size", default="full")
+    parser.add_argument("--folder", type=Path, help="where weightings.csv goes (default: nowhere)")
+    options = parser.parse_args()
+    load_before = os.getloadavg()[0]
+    print(f"{torch.get_num_threads()} threads, load {load_before:.1f} at the start")
+    row = measure(options.data, options.size, 231)
+    if options.folder:
+        write_table(WEIGHTINGS_FILE, [row], options.folder, load_before)
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:2] or ["amazon-beauty"])
+    main()
