@@ -11,7 +11,6 @@ encoder's size; only the series of the workers encodes some.
 """
 
 import argparse
-import importlib
 import multiprocessing
 import os
 import resource
@@ -34,7 +33,7 @@ from reclib import paths
 from reclib.data import leave_one_out, load, prepare
 from reclib.evaluation import ranking_metrics
 from reclib.models import Collaborative, Content, ItemKNN, Language, Scorer
-from reclib.models.encoder import PART, Embeddings
+from reclib.models.encoder import PART, Embeddings, encode
 from reclib.study.cluster import connect
 from reclib.study.shards import encode_sharded, rank_sharded
 from reclib.study.speed import SCALE_FILE, write_table
@@ -58,6 +57,7 @@ class Size:
     items: int
     ranked: int  # users whose lists are made
     models: Sequence[str] = tuple(MODELS)
+    texts: int = 2 * PART  # encoded by workers
 
 
 def sizes(quick: bool) -> list[Size]:
@@ -66,7 +66,7 @@ def sizes(quick: bool) -> list[Size]:
         return [
             *(Size("events", n, 200, 50) for n in (2_000, 8_000)),
             *(Size("items", 8_000, n, 50) for n in (100, 400)),
-            Size("workers", 8_000, 400, 4 * BATCH),
+            Size("workers", 8_000, 400, 100, texts=64),
             Size("claim", 8_000, 800, 100, ["language"]),
         ]
     return [
@@ -129,18 +129,18 @@ def share_out(folder: Path, size: Size, workers: int) -> list[dict[str, Any]]:
     """Rank users and encode texts on worker processes of one thread each."""
     fold = joblib.load(folder / "fold.joblib")
     users = np.arange(min(size.ranked, fold.train.n_users))
-    texts = list(fold.train.text)[: 2 * PART]
+    texts = list(fold.train.text)[: size.texts]
     with patch("reclib.models.language.encode", partial(random_vectors, folder)):
         scorer = Language().fit(fold.train)
     how = {"workers": workers, "threads": workers, "peak_mb": None}
     with connect(workers=workers) as client:
         client.wait_for_workers(workers)
-        client.run(importlib.import_module, "reclib.study.shards")  # as a cluster that is warm
+        paths.CACHE = folder / f"cache-{workers}"
+        client.run(setattr, paths, "CACHE", paths.CACHE)
+        client.run(encode, ["all is loaded once"], progress=False)
         started = time.perf_counter()
         rank_sharded(scorer, fold, client, users=users, batch_size=BATCH, progress=False)
         found = [row("rank", "language", len(users), started, **how)]
-        paths.CACHE = folder / f"cache-{workers}"
-        client.run(setattr, paths, "CACHE", paths.CACHE)
         started = time.perf_counter()
         made = encode_sharded(texts, client, progress=False)
         found.append(row("encode", "language", 0, started, **how, items=made.texts))
@@ -191,9 +191,11 @@ def main() -> None:
     options = parser.parse_args()
     load_before = os.getloadavg()[0]
     print(f"{torch.get_num_threads()} threads, load {load_before:.1f} at the start", flush=True)
-    rows = [found for size in sizes(options.quick) for found in measure(size)]
-    if options.folder:
-        write_table(SCALE_FILE, rows, options.folder, load_before)
+    rows: list[dict[str, Any]] = []
+    for size in sizes(options.quick):
+        rows += measure(size)
+        if options.folder:  # what is measured is kept, whatever comes next
+            write_table(SCALE_FILE, rows, options.folder, load_before)
 
 
 if __name__ == "__main__":

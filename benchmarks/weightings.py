@@ -8,6 +8,7 @@ and combining. Then some weightings are ranked in full, whole catalogue and all,
 
 import argparse
 import os
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ import numpy as np
 import torch
 
 from reclib.data import leave_one_out, load, prepare
+from reclib.errors import ReclibError
 from reclib.evaluation import ranking_metrics
 from reclib.evaluation.weighing import _try_all, pools
 from reclib.models import Fusion
@@ -69,7 +71,10 @@ def main() -> None:
     options = parser.parse_args()
     load_before = os.getloadavg()[0]
     print(f"{torch.get_num_threads()} threads, load {load_before:.1f} at the start")
-    row = measure(options.data, options.size, 231)
+    try:
+        row = measure(options.data, options.size, 231)
+    except ReclibError as error:  # as a rule the data are not there
+        sys.exit(f"error: {error}")
     if options.folder:
         write_table(WEIGHTINGS_FILE, [row], options.folder, load_before)
 

@@ -25,12 +25,19 @@ if TYPE_CHECKING:
 FOLDER = REFERENCE / "benchmarks"
 CORES, HOURS = 32, 24  # of a machine, and until the work must be done
 TIMES = "\N{MULTIPLICATION SIGN}"
+RAISED = str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹")
 UNITS = {"events": "event", "items": "product", "users": "user", "pairs": "user and product"}
 
 
 def number(value: float) -> str:
     """Write three significant digits; a dash where nothing is known."""
     return "\N{EN DASH}" if value != value else text(value, decimals(value))
+
+
+def power(value: float) -> str:
+    """Write a large round number as 2 × 10⁹."""
+    mantissa, _, exponent = f"{value:.1e}".partition("e")
+    return f"{float(mantissa):g} {TIMES} 10{str(int(exponent)).translate(RAISED)}"
 
 
 class BenchTable(data_pages.TableDirective):
@@ -114,7 +121,7 @@ class Workers(BenchTable):
     def cells(self) -> tuple[data_pages.Line, Iterable[data_pages.Line]]:
         """Lay a step on each line."""
         table = self.table()
-        table = table[table["series"] == "workers"]
+        table = table[table["workers"] > 0]
         names = ("users", "products or texts", "one worker, s", "two workers, s", "ratio")
         head = [cell("step"), *(cell(name, right=True) for name in names)]
         lines = []
@@ -165,7 +172,7 @@ class Estimate(BenchTable):
         for row in estimate(self.table(), users=users, items=items).itertuples():
             unit = f"{number(1e6 * row.core_seconds)} \N{MICRO SIGN}s / {UNITS[row.driver]}"
             machines = f"{-(-row.core_hours // (CORES * HOURS)):,.0f}" if row.shared else "one"
-            shown = unit, f"{row.amount:,.0f}", number(row.core_hours), number(row.memory_gb)
+            shown = unit, power(row.amount), number(row.core_hours), number(row.memory_gb)
             found = [cell(part, right=True) for part in (*shown, machines)]
             lines.append([cell(f"{row.step} {row.model}"), *found])
         return head, lines

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import matplotlib.pyplot as plt
+import numpy as np
 import pandas as pd
 import pandera.polars as pa
 from matplotlib.axes import Axes
@@ -169,6 +170,8 @@ def estimate(
         size = "events" if driver == "events" else "items"
         known = some.dropna(subset="peak_mb").nlargest(1, size)
         memory = known["peak_mb"].max() / 1024 * target[size] / known[size].max()
+        if step == "metrics":  # lists alone, whatever else the process held
+            memory = np.nan
         hours = unit * target[driver] / 3600
         rows.append((step, model, driver, target[driver], unit, hours, memory, step in SHARED_OUT))
     columns = "step model driver amount core_seconds core_hours memory_gb shared".split()

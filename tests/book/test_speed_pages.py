@@ -65,7 +65,7 @@ def test_tables_hold_what_the_files_hold(tmp_path: Path) -> None:
     assert "rank language 50 400 6.00 3.00 2.00" in words  # one worker, two, ratio
     assert "toy 22,363 12,101 231 70.0 9.50" in words
     # 2 s on 2 threads for 50 × 400 pairs; 6,000,000 pairs; 2 GB for 400 products
-    assert "rank language 200 \N{MICRO SIGN}s / user and product 6,000,000 0.333 15.0 1" in words
+    assert "rank language 200 \N{MICRO SIGN}s / user and product 6 × 10⁶ 0.333 15.0 1" in words
     assert "load before weightings.csv 0.25" in words
     assert ElementTree.parse(folder / speed.FIGURE_FILE).getroot().tag.endswith("svg")
 

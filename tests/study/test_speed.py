@@ -57,7 +57,7 @@ def test_an_estimate_is_unit_cost_times_amount(written: Path) -> None:
     memory = found["memory_gb"]
     assert memory["load", ""] == pytest.approx(36)  # 1 GB for 1000 events
     assert memory["fit", "language"] == pytest.approx(20)  # 2 GB for 100 products
-    assert pd.isna(memory["encode", "language"])
+    assert pd.isna(memory["encode", "language"]) and pd.isna(memory["metrics", ""])
     assert found["shared"].tolist() == [False, True, False, False, True, True]
 
 
