@@ -9,13 +9,15 @@ SEED ?=
 SWEEP ?= params/sweeps/history.yaml
 WORKERS ?=
 SCHEDULER ?=
+QUICK ?=
 PYTHON ?= python3
 PYTEST_ARGS ?= -n 2 --dist loadfile
 RUN := --data "$(DATA)" --size $(SIZE) $(SEED:%=--seed %)
 BIN := .venv/bin
+BENCH = $(if $(QUICK),--quick,--folder results/reference/benchmarks)
 LAB := .venv/etc/jupyter/labconfig/default_setting_overrides.json
 
-.PHONY: help book test lab sweep reference verify doctor lint format clean
+.PHONY: help book test lab sweep bench reference verify doctor lint format clean
 
 help: ## show this list
 	@echo "Usage: make TARGET [DATA=$(DATA)] [SIZE=smoke|small|paper|full] [SEED=0]"
@@ -35,6 +37,13 @@ lab: .venv/.installed ## open the notebooks in JupyterLab
 
 sweep: .venv/.installed ## run SWEEP=params/sweeps/NAME.yaml, here (WORKERS=2) or on SCHEDULER=tcp://…
 	$(BIN)/reclib sweep "$(SWEEP)" $(WORKERS:%=--workers %) $(SCHEDULER:%=--scheduler %)
+
+# Records what the page on speed shows. QUICK=1 only tries everything out, and records nothing.
+# The last one needs data under RECLIB_DATA; without them the page says that it was not measured.
+bench: .venv/.installed ## measure speed and scale, on a machine that does nothing else
+	$(BIN)/python benchmarks/speed.py $(BENCH)
+	$(BIN)/python benchmarks/scale.py $(BENCH)
+	-$(BIN)/python benchmarks/weightings.py $(if $(QUICK),--data simulated --size smoke,$(BENCH))
 
 reference: .venv/.installed ## record a reference run of DATA at SIZE under results/reference
 	$(BIN)/reclib reference $(RUN)

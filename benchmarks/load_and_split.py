@@ -17,6 +17,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -31,10 +32,12 @@ RUNS = 3  # the best of them counts; the first reads the files from the disk
 MARKUP, SPACE = re.compile(r"<[/!]?[A-Za-z][^<>]{0,200}>"), re.compile(r"\s+")
 
 
-def write_market(folder: Path, n_events: int) -> None:
-    """Make up two parquet tables."""
+def write_market(
+    folder: Path, n_events: int, *, n_items: int | None = None, n_words: int = 10
+) -> None:
+    """Make up two parquet tables; by default there are a tenth as many products as events."""
     rng = np.random.default_rng(0)
-    n_items, n_users = n_events // 10, n_events // 20
+    n_items, n_users = n_items or n_events // 10, n_events // 20
     chance = np.arange(1, n_items + 1) ** -0.8
     events = pl.DataFrame(
         {
@@ -62,6 +65,7 @@ def write_market(folder: Path, n_events: int) -> None:
         pl.from_epoch("timestamp").dt.cast_time_unit("us").dt.replace_time_zone("UTC"),
     ).write_parquet(folder / "interactions.parquet")
     words = np.array("red blue small large steel wooden cotton garden kitchen travel".split())
+    words = np.array([f"{word}{n or ''}" for n in range(n_words // len(words)) for word in words])
     number = pl.Series("number", np.arange(n_items))
     odd = "<b>Fish &amp;amp; chips</b> "
     titles = [
@@ -177,30 +181,36 @@ def measure(way: str, folder: Path) -> None:
     print(min(seconds), peak)
 
 
+def compare(n_events: int, ways: Sequence[str]) -> dict[str, tuple[float, float]]:
+    """Measure each way in a process of its own: seconds and GB; what came out must be equal."""
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
+        write_market(folder, n_events)
+        figures = {}
+        for way in ways:
+            command = [sys.executable, __file__, "--measure", way, str(folder)]
+            printed = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
+            seconds, peak = map(float, printed.split())
+            figures[way] = seconds, peak
+        first, *others = [np.load(folder / f"{way}.npz", allow_pickle=True) for way in ways]
+        for other in others:
+            assert all(np.array_equal(first[name], other[name]) for name in first.files)
+    return figures
+
+
 def main(sizes: list[int]) -> None:
-    """Measure every size, each way in a process of its own."""
+    """Measure every size."""
     print(
         f"{'events':>12}{'products':>12}{'reclib':>10}{'GB':>7}{'pandas':>10}{'GB':>7}{'ratio':>8}"
     )
     for n_events in sizes:
-        with tempfile.TemporaryDirectory() as temporary:
-            folder = Path(temporary)
-            write_market(folder, n_events)
-            ways = ["reclib", "pandas"] if n_events <= LARGEST_FOR_PANDAS else ["reclib"]
-            line = f"{n_events:>12,}{n_events // 10:>12,}"
-            figures = []
-            for way in ways:
-                command = [sys.executable, __file__, "--measure", way, str(folder)]
-                printed = subprocess.run(
-                    command, check=True, stdout=subprocess.PIPE, text=True
-                ).stdout
-                figures.append([float(value) for value in printed.split()])
-                line += f"{figures[-1][0]:>8.2f} s{figures[-1][1]:>7.2f}"
-            if len(ways) == 2:
-                kept = [np.load(folder / f"{way}.npz", allow_pickle=True) for way in ways]
-                assert all(np.array_equal(kept[0][name], kept[1][name]) for name in kept[0].files)
-                line += f"{figures[1][0] / figures[0][0]:>7.1f}x"
-            print(line, flush=True)
+        ways = ["reclib", "pandas"] if n_events <= LARGEST_FOR_PANDAS else ["reclib"]
+        figures = compare(n_events, ways)
+        line = f"{n_events:>12,}{n_events // 10:>12,}"
+        line += "".join(f"{seconds:>8.2f} s{peak:>7.2f}" for seconds, peak in figures.values())
+        if len(ways) == 2:
+            line += f"{figures['pandas'][0] / figures['reclib'][0]:>7.1f}x"
+        print(line, flush=True)
 
 
 if __name__ == "__main__":

@@ -15,19 +15,22 @@ import os
 import resource
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import polars as pl
 import scipy.sparse as sp
 import torch
+from load_and_split import compare
 
 from reclib.data import Marketplace, Prepared, leave_one_out, load, prepare
 from reclib.evaluation import ranking_metrics
 from reclib.models import Collaborative, ItemKNN, top_k
+from reclib.study.speed import PEERS_FILE, write_table
 
 K = 10
-rows: list[tuple[str, str, float, str, float, str]] = []
+rows: list[dict[str, object]] = []
 
 
 def paired(
@@ -44,16 +47,16 @@ def paired(
             took = time.perf_counter() - started
             best[place] = min(best[place], took)
             spent += took
-    note(task, "reclib", best[0], peer, best[1])
+    note(task, best[0], peer, best[1])
     return results
 
 
-def note(task: str, one: str, seconds: float, other: str, peer_seconds: float) -> None:
+def note(task: str, seconds: float, peer: str, peer_seconds: float) -> None:
     """Keep a row and print it."""
-    ratio = f"{peer_seconds / seconds:.1f}x" if np.isfinite(peer_seconds) else "–"
-    rows.append((task, one, seconds, other, peer_seconds, ratio))
+    rows.append({"task": task, "seconds": seconds, "peer": peer, "peer_seconds": peer_seconds})
+    ratio = f"{peer_seconds / seconds:.1f}x"
     print(
-        f"{task:<44} {one} {seconds:9.4f} s   {other} {peer_seconds:9.4f} s   {ratio}", flush=True
+        f"{task:<44} reclib {seconds:9.4f} s   {peer} {peer_seconds:9.4f} s   {ratio}", flush=True
     )
 
 
@@ -220,7 +223,6 @@ def metrics(seconds: float) -> None:
 def encoding(n_texts: int) -> None:
     """Encode texts of a shop, beside sentence-transformers with its own defaults."""
     import tempfile
-    from pathlib import Path
 
     from sentence_transformers import SentenceTransformer
 
@@ -240,10 +242,18 @@ def encoding(n_texts: int) -> None:
         paths.CACHE = kept
     started = time.perf_counter()
     expected = peer.encode(texts, show_progress_bar=False, normalize_embeddings=True)
-    note(f"encode {n_texts:,} texts", "reclib", ours, "s-t", time.perf_counter() - started)
+    took = time.perf_counter() - started
+    note(f"encode {n_texts:,} texts", ours, "sentence-transformers", took)
     unit = made.vectors / np.linalg.norm(made.vectors, axis=1, keepdims=True)
     cosine = (unit * expected).sum(axis=1)
     print(f"  smallest cosine between the two: {cosine.min():.5f} ({made.precision})")
+
+
+def reading(n_events: int) -> None:
+    """From parquet files to a split, beside plain pandas; what comes out is equal."""
+    figures = compare(n_events, ["reclib", "pandas"])
+    (ours, _), (theirs, _) = figures["reclib"], figures["pandas"]
+    note(f"parquet files to a split, {n_events:,} events", ours, "pandas", theirs)
 
 
 def main() -> None:
@@ -252,16 +262,25 @@ def main() -> None:
     parser.add_argument("--data", help="a real data set for the neighbours")
     parser.add_argument("--seconds", type=float, default=5, help="for each pair")
     parser.add_argument("--texts", type=int, default=10_000, help="to encode")
+    parser.add_argument("--quick", action="store_true", help="tiny sizes, to see that it works")
+    parser.add_argument("--folder", type=Path, help="where peers.csv goes (default: nowhere)")
     options = parser.parse_args()
-    print(f"{torch.get_num_threads()} threads, load {os.getloadavg()[0]:.1f} at the start")
+    quick, load_before = options.quick, os.getloadavg()[0]
+    seconds = 0.0 if quick else options.seconds
+    print(f"{torch.get_num_threads()} threads, load {load_before:.1f} at the start")
     if options.data:
         train = leave_one_out(prepare(load(options.data, size="full"))).test.train
-        item_knn(options.data, train, options.seconds)
-    item_knn("40,000 × 54,000", made_up(40_000, 54_000, 354_000), options.seconds)
-    metrics(options.seconds)
-    exact_search(options.seconds)
-    eq5()
-    encoding(options.texts)
+        item_knn(options.data, train, seconds)
+    users, items, events = (2_000, 2_700, 18_000) if quick else (40_000, 54_000, 354_000)
+    item_knn(f"{users:,} × {items:,}", made_up(users, items, events), seconds)
+    metrics(seconds)
+    exact_search(seconds)
+    reading(5_000 if quick else 1_000_000)
+    if not quick:
+        eq5()
+    encoding(64 if quick else options.texts)
+    if options.folder:
+        write_table(PEERS_FILE, rows, options.folder, load_before)
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
 import hashlib
 import json
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -128,8 +128,8 @@ def provenance(this: Run, started: str) -> dict[str, Any]:
     }
 
 
-def git_state() -> dict[str, Any] | None:
-    """Return the commit and whether the code differs from it; None outside a repository."""
+def git_state(code: Sequence[str] = CODE) -> dict[str, Any] | None:
+    """Return the commit and whether `code` differs from it; None outside a repository."""
 
     def git(*arguments: str) -> str:
         command = ["git", "-C", str(paths.ROOT), *arguments]
@@ -138,7 +138,7 @@ def git_state() -> dict[str, Any] | None:
     try:
         if Path(git("rev-parse", "--show-toplevel")).resolve() != paths.ROOT.resolve():
             return None
-        dirty = bool(git("status", "--porcelain", "--", *CODE))
+        dirty = bool(git("status", "--porcelain", "--", *code))
         return {"commit": git("rev-parse", "--verify", "HEAD"), "dirty": dirty}
     except (OSError, subprocess.CalledProcessError):
         return None

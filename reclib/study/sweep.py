@@ -7,11 +7,10 @@ its files changed. Dask spreads the runs over processes of this machine, or over
 """
 
 import errno
-import logging
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cache as cached_in_memory
 from pathlib import Path
@@ -26,7 +25,7 @@ from tqdm import tqdm
 
 from reclib import cache, paths
 from reclib.errors import ReclibError, unknown
-from reclib.study import results
+from reclib.study import cluster, results
 from reclib.study.provenance import Run, fresh_mark
 from reclib.study.runner import Interrupted, NotebookFailed, execute, kernel_environment
 from reclib.study.sweep_plan import MOST, Plan, PlannedRun, read_plan, settings_hash
@@ -47,7 +46,6 @@ TYPES = {
     **dict.fromkeys(("value", "low", "high", "seconds", "peak_mb"), "Float64"),
     **dict.fromkeys(("users", "seeds"), "Int64"),
 }
-PATIENCE = 10  # seconds until a scheduler counts as unreachable
 
 # kernels inherit the environment of their process, so a process runs one notebook at a time
 _one_at_a_time = threading.Lock()
@@ -295,7 +293,7 @@ def _complete(
     left = {name: task for name, task in tasks.items() if name not in outcomes}
     try:
         if left:
-            with _client(scheduler, workers) as client:
+            with cluster.connect(scheduler, workers=workers or 1) as client:
                 _work(client, left, outcomes)
     finally:
         table = make_table(plan, outcomes)
@@ -332,38 +330,6 @@ def _outcome(future: "Future[Outcome]") -> Outcome:
         if isinstance(error, ReclibError) or getattr(error, "errno", None) in FULL:
             raise
         return Outcome(FAILED, error=f"{type(error).__name__}: {error}".partition("\n")[0])
-
-
-@contextmanager
-def _client(scheduler: str | None, workers: int | None) -> Iterator["Client"]:
-    """Connect with a scheduler, or start one here with so many workers."""
-    from distributed import Client
-
-    with ExitStack() as stack:
-        if scheduler is None:
-            yield stack.enter_context(Client(stack.enter_context(_local_cluster(workers or 1))))
-            return
-        try:
-            client = Client(scheduler, timeout=PATIENCE)
-        except (OSError, ValueError) as error:
-            raise ReclibError(
-                f"no Dask scheduler answers at {scheduler!r} ({error}); an address looks like "
-                "tcp://host:8786, as `dask scheduler` prints it"
-            ) from error
-        yield stack.enter_context(client)
-
-
-def _local_cluster(workers: int) -> Any:
-    """Start worker processes on this machine, to be reached from nowhere else."""
-    from distributed import LocalCluster
-
-    return LocalCluster(
-        n_workers=workers,
-        threads_per_worker=1,
-        memory_limit=0,  # the kernels hold the memory, and Dask would not see it
-        dashboard_address="127.0.0.1:0",  # by default it may be seen from outside
-        silence_logs=logging.CRITICAL,  # a run that goes wrong is reported with its reason
-    )
 
 
 def _share(workers: int | None, n_runs: int) -> tuple[int, int]:

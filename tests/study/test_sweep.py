@@ -24,7 +24,7 @@ from papermill.exceptions import PapermillExecutionError
 
 from reclib import paths
 from reclib.errors import ReclibError
-from reclib.study import cli, results, sweep
+from reclib.study import cli, cluster, results, sweep
 from reclib.study.sweep_plan import read_plan
 
 NOTEBOOK = """# %% tags=["parameters"]
@@ -99,7 +99,7 @@ def played(
         notebook.metadata["papermill"] = nbformat.NotebookNode()
         return notebook
 
-    monkeypatch.setattr(sweep, "_local_cluster", lambda workers: nullcontext(one_thread))
+    monkeypatch.setattr(cluster, "local_cluster", lambda workers: nullcontext(one_thread))
     monkeypatch.setattr(papermill, "execute_notebook", play)
     return given
 
@@ -387,7 +387,7 @@ def test_a_scheduler_that_does_not_answer_is_named(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.setattr(sweep, "PATIENCE", 0.2)
+    monkeypatch.setattr(cluster, "PATIENCE", 0.2)
     assert start("--scheduler", address, grid={"divisor": [1]}) == 2
     assert f"no Dask scheduler answers at '{address}'" in capsys.readouterr().err
 
@@ -398,7 +398,7 @@ def test_runs_may_be_done_by_the_workers_of_any_scheduler(
     one_thread: LocalCluster,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(sweep, "_local_cluster", None)
+    monkeypatch.setattr(cluster, "local_cluster", None)
     address = one_thread.scheduler_address
     assert address.startswith("tcp://")
     assert start("--scheduler", address, grid={"divisor": [1, 2, 4]}) == 0

@@ -1,0 +1,78 @@
+"""The page on speed shows what was measured, and says what was not."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+
+from reclib.study import speed
+
+EXTENSIONS = Path(__file__).parents[2] / "book" / "_ext"
+CONF = """
+import sys
+sys.path.insert(0, {extensions!r})
+extensions = ["myst_parser", "sphinx_design", "results"]
+myst_enable_extensions = ["colon_fence", "substitution"]
+exclude_patterns = ["results"]
+numfig = True
+"""
+DIRECTIVES = ["peers", "claim", "workers", "weightings", "estimate", "figure", "machine"]
+PAGE = "# Page\n\n" + "\n\n".join(
+    f":::{{bench-{name}}}{' 2000 3000' if name == 'estimate' else ''}\n"
+    f":name: tab-{name}\n:caption: About {name}.\n:::"
+    for name in DIRECTIVES
+)
+ABOUT = {"events": 1000, "items": 400, "users": 50, "threads": 2, "peak_mb": 2048.0}
+SCALE = [
+    {"series": "claim", "step": "rank", "model": "language", "workers": 0, "seconds": 2.0, **ABOUT},
+    *(
+        {"series": "workers", "step": "rank", "model": "language", "workers": n, "seconds": 6 / n,
+         **ABOUT, "peak_mb": None}
+        for n in (1, 2)
+    ),
+]  # fmt: skip
+
+
+def build(source: Path) -> str:
+    """Build strictly and return the words of the page."""
+    (source / "conf.py").write_text(CONF.format(extensions=str(EXTENSIONS)), encoding="utf-8")
+    (source / "index.md").write_text(PAGE, encoding="utf-8")
+    command = [sys.executable, "-m", "sphinx", "-n", "-q", "-W", "--keep-going", "-b", "html"]
+    subprocess.run([*command, str(source), str(source / "_build")], check=True)
+    html = (source / "_build" / "index.html").read_text(encoding="utf-8")
+    return re.sub(r"\s+", " ", re.sub("<[^>]+>", " ", html.partition("</head>")[2]))
+
+
+def test_nothing_measured_is_said_and_the_build_goes_on(tmp_path: Path) -> None:
+    assert build(tmp_path).count("Not measured: make bench writes results") == len(DIRECTIVES)
+
+
+def test_tables_hold_what_the_files_hold(tmp_path: Path) -> None:
+    folder = tmp_path / "results" / "reference" / "benchmarks"
+    peers = [{"task": "encode", "seconds": 2.0, "peer": "other", "peer_seconds": 5.0}]
+    weightings = {"data": "toy", "users": 22363, "items": 12101, "weightings": 231}
+    seconds = {"score_seconds": 70.0, "combine_seconds": 9.5}
+    speed.write_table(speed.PEERS_FILE, peers, folder, 0.0)
+    speed.write_table(speed.SCALE_FILE, SCALE, folder, 0.0)
+    speed.write_table(speed.WEIGHTINGS_FILE, [weightings | seconds], folder, 0.25)
+    words = build(tmp_path)
+    assert "Not measured" not in words
+    assert "encode 2.00 5.00 other 2.50\N{MULTIPLICATION SIGN}" in words
+    assert "rank language 1,000 400 50 2 2.00 2.00" in words  # the claim, in GB
+    assert "rank language 50 400 6.00 3.00 2.00" in words  # one worker, two, ratio
+    assert "toy 22,363 12,101 231 70.0 9.50" in words
+    # 2 s on 2 threads for 50 × 400 pairs; 6,000,000 pairs; 2 GB for 400 products
+    assert "rank language 200 \N{MICRO SIGN}s / user and product 6 × 10⁶ 0.333 15.0 1" in words
+    assert "load before weightings.csv 0.25" in words
+    assert ElementTree.parse(folder / speed.FIGURE_FILE).getroot().tag.endswith("svg")
+
+
+def test_a_file_without_the_right_columns_stops_the_build(tmp_path: Path) -> None:
+    folder = tmp_path / "results" / "reference" / "benchmarks"
+    folder.mkdir(parents=True)
+    (folder / speed.SCALE_FILE).write_text("series,step\nevents,load\n", encoding="utf-8")
+    with pytest.raises(subprocess.CalledProcessError):
+        build(tmp_path)
