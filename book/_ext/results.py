@@ -16,7 +16,7 @@ the strict build stops.
 Directives, for tables: ``{results-table} <data>`` and ``{reader-run}``, both with the options
 ``protocol``, ``models``, ``metrics`` and ``name``, and the caption as their body; and
 ``{scorecard}`` for the paper's claims, with ``name``. Those of the pages on data are in
-`data_pages`.
+`data_pages`, and what the library makes of recorded runs is in `study_pages`.
 """
 
 from collections.abc import Iterator
@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import ClassVar
 
 import data_pages
+import study_pages
 from docutils import nodes
 from docutils.parsers.rst import directives
 from result_files import REFERENCE, RUNS, Level, MissingResult, Number, decimals, read_all
@@ -180,4 +181,5 @@ def setup(app: Sphinx) -> dict[str, bool]:
     app.add_directive("reader-run", ReaderRun)
     app.add_directive("scorecard", Scorecard)
     data_pages.register(app)
+    study_pages.register(app)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

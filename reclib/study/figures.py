@@ -614,3 +614,44 @@ def series_plot(rows: pd.DataFrame, x: str, *, label: str, ax: Axes | None = Non
     ax.set_ylabel(label)
     ax.legend(fontsize=8, ncols=2, handlelength=3.5)  # long enough for dashes
     return ax
+
+
+def order_plot(effect: pd.DataFrame, metric: str = "ndcg@10") -> Figure:
+    """Draw what models lose when they cannot see which of two products came first.
+
+    Parameters
+    ----------
+    effect
+        From `reclib.study.literature.order_effect`.
+    metric
+        Its name.
+
+    Returns
+    -------
+    Figure
+        One row a model: a dot in the raw order, a ring without the direction, each with its
+        95 % interval, and the share that is lost.
+    """
+    figure, ax = plt.subplots(figsize=(COLUMN, 0.8 + 0.4 * len(effect)))
+    for place, row in enumerate(effect[::-1].itertuples(index=False)):
+        colour = COLOURS.get(row.model, GREY)
+        ax.plot([row.blind, row.value], [place, place], color=colour, linewidth=3, alpha=0.35)
+        ax.plot([row.low, row.high], [place + 0.14] * 2, color=colour, linewidth=1)
+        ax.plot([row.blind_low, row.blind_high], [place - 0.14] * 2, color=colour, linewidth=1)
+        ax.plot(row.value, place, "o", color=colour, markersize=7)
+        ax.plot(row.blind, place, "o", color=colour, markerfacecolor="white", markersize=7)
+        ax.annotate(
+            f"{-row.lost:+.1%}".replace("-", "\N{MINUS SIGN}"),
+            (max(row.high, row.blind_high), place),
+            xytext=(6, 0),
+            textcoords="offset points",
+            va="center",
+            fontsize=9,
+        )
+    ax.set_yticks(range(len(effect)), effect["model"][::-1])
+    ax.tick_params(axis="y", length=0)
+    ax.set_xlim(left=0)
+    ax.set_ylim(-0.6, len(effect) - 0.4)
+    ax.margins(x=0.12)
+    ax.set_xlabel(f"{metric}; dot: raw order, ring: blind to it, lines: 95 % intervals")
+    return figure

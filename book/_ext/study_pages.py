@@ -1,0 +1,153 @@
+"""Tables and figures that the library makes from recorded runs.
+
+``{literature}``: the published results on Amazon Beauty with ours among them.
+
+``{order-effect}``: a figure of what our models lose without the direction of time.
+
+Both have the option ``name`` and the caption as their body; the figure has ``alt``. A result
+file that is not there stops the build, and is named.
+"""
+
+import base64
+import io
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import data_pages
+from docutils import nodes
+from docutils.parsers.rst import directives
+from result_files import REFERENCE, text
+from sphinx.application import Sphinx
+from sphinx.util.docutils import SphinxDirective
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+class Literature(data_pages.TableDirective):
+    """``{literature}``: one row a result, the highest first; ours are marked."""
+
+    required_arguments = 0
+    has_content = True
+
+    def run(self) -> list[nodes.Node]:
+        """Take the caption from the body, and give the table its own look."""
+        from reclib.errors import ReclibError
+
+        self.options["caption"] = " ".join(self.content)
+        try:
+            [table] = super().run()
+        except ReclibError as error:
+            raise self.error(str(error)) from error
+        table["classes"] += ["results", "literature"]
+        return [table]
+
+    def cells(self) -> tuple[data_pages.Line, Iterator[data_pages.Line]]:
+        """Read the published results and the recorded run."""
+        from reclib.study.literature import DATA, beside_the_literature  # seconds
+
+        self.env.note_dependency((REFERENCE / DATA / "metrics.csv").as_posix())
+        self.env.note_dependency("reclib/study/literature.csv")
+        names = ("model", "reads", "ndcg@10", "recall@10", "source")
+        table = beside_the_literature()
+        return [data_pages.cell(name) for name in names], (
+            self.line(row) for _, row in table.iterrows()
+        )
+
+    def line(self, row: Any) -> data_pages.Line:
+        """Write one result."""
+        ours = not row["key"]
+        name = nodes.literal("", row["method"], classes=["ours"]) if ours else row["method"]
+        ndcg = [nodes.inline("", text(row["ndcg"], 4), classes=["value", "first"] if ours else [])]
+        if row["ndcg_sd"] == row["ndcg_sd"]:
+            ndcg.append(interval(f"\N{PLUS-MINUS SIGN} {text(row['ndcg_sd'], 4)}"))
+        if row["low"] == row["low"]:
+            ndcg.append(interval(f"[{text(row['low'], 4)}, {text(row['high'], 4)}]"))
+        known = row["recall"] == row["recall"]
+        recall = text(row["recall"], 4) if known else "\N{EN DASH}"
+        return [
+            data_pages.cell(name),
+            data_pages.cell(row["reads"] or "\N{EN DASH}"),
+            data_pages.cell(*ndcg),
+            data_pages.cell(recall),
+            data_pages.cell(*self.source(row, ours)),
+        ]
+
+    def source(self, row: Any, ours: bool) -> list[nodes.Node]:
+        """Cite where a result was read, how it came about, and what sets it apart."""
+        if ours:
+            words = ", ".join(part for part in (row["kind"], row["differs"]) if part)
+            return [nodes.Text(words)]
+        marks = [row["kind"], *(["quoted"] if row["read"] == "quoted" else [])]
+        place = f", {row['place']}" if row["place"] else ""
+        parts = self.inline(f"{{cite:t}}`{row['key']}`{place} ({', '.join(marks)})")
+        if row["differs"]:
+            note = f"Not comparable: {row['differs']}."
+            parts.append(nodes.inline("", note, classes=["note"]))
+        return parts
+
+
+def interval(words: str) -> nodes.inline:
+    """Set what belongs to a value under it."""
+    return nodes.inline("", words, classes=["interval"])
+
+
+class DrawnFigure(SphinxDirective):
+    """A figure that is drawn while the book is built, with the caption as its body."""
+
+    has_content = True
+    option_spec: ClassVar = {
+        "alt": directives.unchanged_required,
+        "name": directives.unchanged,
+    }
+
+    def draw(self) -> "tuple[Figure, str]":
+        """Return the figure, and a sentence of Markdown to follow it."""
+        raise NotImplementedError
+
+    def run(self) -> list[nodes.Node]:
+        """Put the drawing into the page itself, so that no file can be left behind."""
+        from reclib.errors import ReclibError
+        from reclib.study.figures import use_style
+
+        use_style()
+        try:
+            figure, said = self.draw()
+        except ReclibError as error:
+            raise self.error(str(error)) from error
+        image = nodes.image(uri=as_uri(figure), alt=self.options.get("alt", ""), width="100%")
+        shown = nodes.figure("", image)
+        caption, _ = self.parse_inline(" ".join(self.content), lineno=self.lineno)
+        shown += nodes.caption("", "", *caption)
+        self.add_name(shown)
+        sentence, _ = self.parse_inline(said, lineno=self.lineno)
+        return [shown, nodes.paragraph("", "", *sentence)]
+
+
+def as_uri(figure: "Figure") -> str:
+    """Write a figure as SVG into an address; the same figure gives the same one."""
+    import matplotlib.pyplot as plt
+
+    stream = io.BytesIO()
+    figure.savefig(stream, format="svg", metadata={"Date": None})
+    plt.close(figure)
+    return "data:image/svg+xml;base64," + base64.b64encode(stream.getvalue()).decode()
+
+
+class OrderEffect(DrawnFigure):
+    """``{order-effect}``: raw order against direction-blind, for each model that can see it."""
+
+    def draw(self) -> "tuple[Figure, str]":
+        """Read the recorded run."""
+        from reclib.study import figures
+        from reclib.study.literature import DATA, order_effect, order_said, recorded_lists
+
+        self.env.note_dependency((REFERENCE / DATA / "metrics.csv").as_posix())
+        effect = order_effect(recorded_lists())
+        return figures.order_plot(effect), order_said(effect)
+
+
+def register(app: Sphinx) -> None:
+    """Add the directives."""
+    app.add_directive("literature", Literature)
+    app.add_directive("order-effect", OrderEffect)

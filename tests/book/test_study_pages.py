@@ -1,0 +1,70 @@
+"""Pages that the library makes from recorded runs: whole, cited, and broken without their files."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from reclib import paths
+
+BOOK = Path(__file__).parents[2] / "book"
+CONF = """
+import sys
+from pathlib import Path
+sys.path.insert(0, {extensions!r})
+from reclib import paths
+paths.REFERENCE = Path({reference!r})
+extensions = ["myst_parser", "sphinxcontrib.bibtex", "results"]
+myst_enable_extensions = ["colon_fence", "substitution"]
+bibtex_bibfiles = [{bibliography!r}]
+exclude_patterns = ["results", "reclib"]
+numfig = True
+suppress_warnings = ["bibtex.duplicate_label"]
+"""
+
+
+def build(source: Path, page: str, *, reference: Path = paths.REFERENCE) -> tuple[int, str, str]:
+    """Build a page strictly; return the exit status, what was printed and the HTML."""
+    source.mkdir(exist_ok=True)
+    conf = CONF.format(
+        extensions=str(BOOK / "_ext"),
+        reference=str(reference),
+        bibliography=os.path.relpath(BOOK / "references.bib", source),
+    )
+    (source / "conf.py").write_text(conf, encoding="utf-8")
+    bibliography = "```{bibliography}\n```"
+    (source / "index.md").write_text(f"# Page\n\n{page}\n\n{bibliography}\n", encoding="utf-8")
+    command = [sys.executable, "-m", "sphinx", "-n", "-q", "-W", "--keep-going", "-b", "html"]
+    done = subprocess.run(
+        [*command, str(source), str(source / "_build")],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "NO_COLOR": "1"},
+        timeout=300,
+        check=False,
+    )
+    html = source / "_build" / "index.html"
+    return done.returncode, done.stderr, html.read_text(encoding="utf-8") if html.exists() else ""
+
+
+LITERATURE = ":::{literature}\n:name: tab-l\nPublished and ours.\n:::"
+ORDER = ":::{order-effect}\n:name: fig-o\n:alt: Dots and rings.\nWhat is lost.\n:::"
+
+
+def test_the_literature_is_cited_and_ours_is_marked(tmp_path: Path) -> None:
+    status, said, html = build(tmp_path / "book", f"{LITERATURE}\n\n{ORDER}")
+    assert (status, said) == (0, "")
+    assert 'class="ours' in html or "ours docutils" in html
+    assert "EnsRec" in html and "this study, direction-blind" in html
+    assert html.count("Not comparable: ties in time are shuffled") >= 3
+    assert 'src="data:image/svg+xml;base64,' in html and 'alt="Dots and rings."' in html
+    assert "Without the direction" in html and "<strong>" in html
+
+
+@pytest.mark.parametrize("page", [LITERATURE, ORDER], ids=["literature", "order-effect"])
+def test_a_missing_run_stops_the_build_and_is_named(tmp_path: Path, page: str) -> None:
+    status, said, _ = build(tmp_path / "book", page, reference=tmp_path / "nothing")
+    assert status != 0
+    assert "nothing/amazon-beauty/metrics.csv is not there" in said
