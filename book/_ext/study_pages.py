@@ -4,8 +4,13 @@
 
 ``{order-effect}``: a figure of what our models lose without the direction of time.
 
-Both have the option ``name`` and the caption as their body; the figure has ``alt``. A result
-file that is not there stops the build, and is named.
+``{history-gain} <data>``: what the language model adds, by the length of the history.
+
+``{sweep-gain} <sweep> <parameter>``: what it adds along a parameter of a recorded sweep, with
+the options ``protocol`` and ``variant``; where the sweep is not recorded, how to do it.
+
+All have the option ``name`` and the caption as their body; figures have ``alt``. A file of a
+recorded run that is not there stops the build, and is named.
 """
 
 import base64
@@ -147,7 +152,62 @@ class OrderEffect(DrawnFigure):
         return figures.order_plot(effect), order_said(effect)
 
 
+class HistoryGain(DrawnFigure):
+    """``{history-gain} <data>``: by how many products a user has in training."""
+
+    required_arguments = 1
+
+    def draw(self) -> "tuple[Figure, str]":
+        """Read the recorded run."""
+        from reclib.study.gains import gains_said, history_gains
+        from reclib.study.sweep_figures import gain_plot
+
+        self.env.note_dependency((REFERENCE / self.arguments[0] / "metrics.csv").as_posix())
+        table = history_gains(self.arguments[0])
+        return gain_plot(table, "history"), gains_said(table, "history")
+
+
+class SweepGain(DrawnFigure):
+    """``{sweep-gain} <sweep> <parameter>``: along a parameter of a recorded sweep."""
+
+    required_arguments = 2
+    option_spec: ClassVar = {
+        **DrawnFigure.option_spec,
+        "protocol": directives.unchanged_required,
+        "variant": directives.unchanged_required,
+    }
+
+    def run(self) -> list[nodes.Node]:
+        """Say how to record a sweep that is not; a sweep takes hours, a book must not."""
+        from reclib.study.gains import record_file
+
+        name = self.arguments[0]
+        self.env.note_dependency((REFERENCE / "sweeps" / f"{name}.csv").as_posix())
+        if record_file(name).is_file():
+            return super().run()
+        file = f"params/sweeps/{name}.yaml"
+        words, _ = self.parse_inline(
+            f"Not recorded yet: run `make sweep SWEEP={file}`, and keep the result with "
+            f"`.venv/bin/reclib sweep {file} --record`.",
+            lineno=self.lineno,
+        )
+        return [nodes.note("", nodes.paragraph("", "", *words))]
+
+    def draw(self) -> "tuple[Figure, str]":
+        """Read the recorded values."""
+        from reclib.study.gains import gains_said, sweep_gains
+        from reclib.study.sweep_figures import gain_plot
+
+        name, across = self.arguments
+        protocol = self.options.get("protocol", "full-loo")
+        variant = self.options.get("variant", "raw")
+        table = sweep_gains(name, across, protocol=protocol, variant=variant)
+        return gain_plot(table, across), gains_said(table, across)
+
+
 def register(app: Sphinx) -> None:
     """Add the directives."""
     app.add_directive("literature", Literature)
     app.add_directive("order-effect", OrderEffect)
+    app.add_directive("history-gain", HistoryGain)
+    app.add_directive("sweep-gain", SweepGain)

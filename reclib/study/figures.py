@@ -633,22 +633,26 @@ def order_plot(effect: pd.DataFrame, metric: str = "ndcg@10") -> Figure:
         95 % interval, and the share that is lost.
     """
     figure, ax = plt.subplots(figsize=(COLUMN, 0.8 + 0.4 * len(effect)))
-    for place, row in enumerate(effect[::-1].itertuples(index=False)):
-        colour = COLOURS.get(row.model, GREY)
-        ax.plot([row.blind, row.value], [place, place], color=colour, linewidth=3, alpha=0.35)
-        ax.plot([row.low, row.high], [place + 0.14] * 2, color=colour, linewidth=1)
-        ax.plot([row.blind_low, row.blind_high], [place - 0.14] * 2, color=colour, linewidth=1)
-        ax.plot(row.value, place, "o", color=colour, markersize=7)
-        ax.plot(row.blind, place, "o", color=colour, markerfacecolor="white", markersize=7)
+    columns = ["value", "low", "high", "blind", "blind_low", "blind_high", "lost"]
+    numbers = effect[columns].to_numpy(float)[::-1]
+    models = list(map(str, effect["model"]))[::-1]
+    for place, (model, row) in enumerate(zip(models, numbers, strict=True)):
+        value, low, high, blind, blind_low, blind_high, lost = row.tolist()
+        colour = COLOURS.get(model, GREY)
+        ax.plot([blind, value], [place, place], color=colour, linewidth=3, alpha=0.35)
+        ax.plot([low, high], [place + 0.14] * 2, color=colour, linewidth=1)
+        ax.plot([blind_low, blind_high], [place - 0.14] * 2, color=colour, linewidth=1)
+        ax.plot(value, place, "o", color=colour, markersize=7)
+        ax.plot(blind, place, "o", color=colour, markerfacecolor="white", markersize=7)
         ax.annotate(
-            f"{-row.lost:+.1%}".replace("-", "\N{MINUS SIGN}"),
-            (max(row.high, row.blind_high), place),
+            f"{-lost:+.1%}".replace("-", "\N{MINUS SIGN}"),
+            (max(high, blind_high), place),
             xytext=(6, 0),
             textcoords="offset points",
             va="center",
             fontsize=9,
         )
-    ax.set_yticks(range(len(effect)), effect["model"][::-1])
+    ax.set_yticks(range(len(models)), models)
     ax.tick_params(axis="y", length=0)
     ax.set_xlim(left=0)
     ax.set_ylim(-0.6, len(effect) - 0.4)

@@ -1,6 +1,7 @@
 """Pages that the library makes from recorded runs: whole, cited, and broken without their files."""
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -50,6 +51,7 @@ def build(source: Path, page: str, *, reference: Path = paths.REFERENCE) -> tupl
 
 
 LITERATURE = ":::{literature}\n:name: tab-l\nPublished and ours.\n:::"
+HISTORY = ":::{history-gain} amazon-beauty\n:name: fig-h\n:alt: Two lines.\nBy history.\n:::"
 ORDER = ":::{order-effect}\n:name: fig-o\n:alt: Dots and rings.\nWhat is lost.\n:::"
 
 
@@ -63,8 +65,37 @@ def test_the_literature_is_cited_and_ours_is_marked(tmp_path: Path) -> None:
     assert "Without the direction" in html and "<strong>" in html
 
 
-@pytest.mark.parametrize("page", [LITERATURE, ORDER], ids=["literature", "order-effect"])
+@pytest.mark.parametrize(
+    "page", [LITERATURE, ORDER, HISTORY], ids=["literature", "order-effect", "history-gain"]
+)
 def test_a_missing_run_stops_the_build_and_is_named(tmp_path: Path, page: str) -> None:
     status, said, _ = build(tmp_path / "book", page, reference=tmp_path / "nothing")
     assert status != 0
     assert "nothing/amazon-beauty/metrics.csv is not there" in said
+
+
+SWEEP = ":::{sweep-gain} toy decay\n:name: fig-s\n:alt: Two lines.\nBy decay.\n:::"
+ROWS = """params.decay,params.seed,data,protocol,variant,model,metric,value,low,high,users,seeds
+0.5,0,simulated,full-loo,raw,traditional,ndcg@10,0.1,0.09,0.11,50,1
+0.5,0,simulated,full-loo,raw,llm-fusion-vs-traditional,ndcg@10,0.02,0.01,0.03,50,1
+0.9,0,simulated,full-loo,raw,traditional,ndcg@10,0.1,0.09,0.11,50,1
+0.9,0,simulated,full-loo,raw,llm-fusion-vs-traditional,ndcg@10,-0.01,-0.02,0.01,50,1
+"""
+
+
+def test_gains_are_drawn_and_said(tmp_path: Path) -> None:
+    """Of recorded histories and sweeps; a sweep that is not recorded says how to do it."""
+    reference = tmp_path / "reference"
+    shutil.copytree(paths.REFERENCE / "amazon-beauty", reference / "amazon-beauty")
+    source = tmp_path / "book"
+    status, said, html = build(source, f"{HISTORY}\n\n{SWEEP}", reference=reference)
+    assert (status, said) == (0, "")
+    assert html.count("data:image/svg") == 1
+    assert "Not recorded yet" in html and "make sweep SWEEP=params/sweeps/toy.yaml" in html
+    (reference / "sweeps").mkdir()
+    (reference / "sweeps" / "toy.csv").write_text(ROWS, encoding="utf-8")
+    shutil.rmtree(source / "_build")
+    status, said, html = build(source, SWEEP, reference=reference)
+    assert (status, said) == (0, "")
+    assert html.count("data:image/svg") == 1
+    assert "gains +20.0% [+10.0%, +30.0%] at decay 0.5 and −10.0%" in html
