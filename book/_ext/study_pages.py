@@ -9,6 +9,8 @@
 ``{sweep-gain} <sweep> <parameter>``: what it adds along a parameter of a recorded sweep, with
 the options ``protocol`` and ``variant``; where the sweep is not recorded, how to do it.
 
+``{cost-table} <data>`` and ``{cost-figure} <data>``: what each model of a recorded run took.
+
 All have the option ``name`` and the caption as their body; figures have ``alt``. A file of a
 recorded run that is not there stops the build, and is named.
 """
@@ -205,9 +207,84 @@ class SweepGain(DrawnFigure):
         return gain_plot(table, across), gains_said(table, across)
 
 
+class CostTable(data_pages.TableDirective):
+    """``{cost-table} <data>``: seconds by step, accuracy, and gain for each second."""
+
+    has_content = True
+
+    def run(self) -> list[nodes.Node]:
+        """Take the caption from the body."""
+        from reclib.errors import ReclibError
+
+        self.options["caption"] = " ".join(self.content)
+        try:
+            [table] = super().run()
+        except ReclibError as error:
+            raise self.error(str(error)) from error
+        table["classes"].append("results")
+        return [table]
+
+    def cells(self) -> tuple[data_pages.Line, Iterator[data_pages.Line]]:
+        """Read the recorded run; what no other model beats in both is bold."""
+        from reclib.study.costs import METRIC, STEPS, YARDSTICK, recorded_costs
+
+        note_run(self, self.arguments[0])
+        models = recorded_costs(self.arguments[0]).models
+        names = ["model", *(f"{step}, s" for step in STEPS), METRIC, "gain / s"]
+        return [data_pages.cell(name) for name in names], (
+            [
+                data_pages.cell(nodes.literal("", model)),
+                *(data_pages.cell(seconds(row[step])) for step in STEPS),
+                data_pages.cell(
+                    nodes.inline(
+                        "", text(row["value"], 4), classes=["value", "first" if row.front else ""]
+                    )
+                ),
+                data_pages.cell("\N{EN DASH}" if model == YARDSTICK else short(row["per_second"])),
+            ]
+            for model, row in models.iterrows()
+        )
+
+
+class CostFigure(DrawnFigure):
+    """``{cost-figure} <data>``: accuracy against seconds."""
+
+    required_arguments = 1
+
+    def draw(self) -> "tuple[Figure, str]":
+        """Read the recorded run."""
+        from reclib.study.cost_figures import cost_plot
+        from reclib.study.costs import METRIC, costs_said, recorded_costs
+
+        note_run(self, self.arguments[0])
+        costs = recorded_costs(self.arguments[0])
+        return cost_plot(costs.models, METRIC), costs_said(costs)
+
+
+def note_run(directive: SphinxDirective, data: str) -> None:
+    """Build the page anew when a file of the recorded run changes."""
+    for name in ("metrics.csv", "costs.csv", "provenance.json"):
+        directive.env.note_dependency((REFERENCE / data / name).as_posix())
+
+
+def seconds(value: float) -> str:
+    """Write seconds with two digits, and none where there is no such step."""
+    if value == 0:
+        return "\N{EN DASH}"
+    return "< 0.01" if value < 0.01 else short(value)
+
+
+def short(value: float) -> str:
+    """Write a number with two digits, or whole if that is longer."""
+    written = f"{value:,.0f}" if abs(value) >= 10 else f"{value:.2g}"
+    return written.replace("-", "\N{MINUS SIGN}")
+
+
 def register(app: Sphinx) -> None:
     """Add the directives."""
     app.add_directive("literature", Literature)
     app.add_directive("order-effect", OrderEffect)
     app.add_directive("history-gain", HistoryGain)
     app.add_directive("sweep-gain", SweepGain)
+    app.add_directive("cost-table", CostTable)
+    app.add_directive("cost-figure", CostFigure)

@@ -6,8 +6,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
-
 from reclib import paths
 
 BOOK = Path(__file__).parents[2] / "book"
@@ -52,26 +50,30 @@ def build(source: Path, page: str, *, reference: Path = paths.REFERENCE) -> tupl
 
 LITERATURE = ":::{literature}\n:name: tab-l\nPublished and ours.\n:::"
 HISTORY = ":::{history-gain} amazon-beauty\n:name: fig-h\n:alt: Two lines.\nBy history.\n:::"
+COST = ":::{cost-figure} amazon-office\n:name: fig-c\n:alt: Dots.\nWhat it costs.\n:::"
+COSTS = ":::{cost-table} amazon-office\n:name: tab-c\nWhat it costs.\n:::"
 ORDER = ":::{order-effect}\n:name: fig-o\n:alt: Dots and rings.\nWhat is lost.\n:::"
 
 
 def test_the_literature_is_cited_and_ours_is_marked(tmp_path: Path) -> None:
-    status, said, html = build(tmp_path / "book", f"{LITERATURE}\n\n{ORDER}")
+    status, said, html = build(tmp_path / "book", "\n\n".join([LITERATURE, ORDER, COST, COSTS]))
     assert (status, said) == (0, "")
+    assert html.count('src="data:image/svg+xml;base64,') == 2
+    assert "gains most over" in html and "encode, s" in html and "gain / s" in html
     assert 'class="ours' in html or "ours docutils" in html
     assert "EnsRec" in html and "this study, direction-blind" in html
     assert html.count("Not comparable: ties in time are shuffled") >= 3
-    assert 'src="data:image/svg+xml;base64,' in html and 'alt="Dots and rings."' in html
+    assert 'alt="Dots and rings."' in html
     assert "Without the direction" in html and "<strong>" in html
 
 
-@pytest.mark.parametrize(
-    "page", [LITERATURE, ORDER, HISTORY], ids=["literature", "order-effect", "history-gain"]
-)
-def test_a_missing_run_stops_the_build_and_is_named(tmp_path: Path, page: str) -> None:
-    status, said, _ = build(tmp_path / "book", page, reference=tmp_path / "nothing")
+def test_a_missing_run_stops_the_build_and_is_named(tmp_path: Path) -> None:
+    """By every directive for itself."""
+    pages = [LITERATURE, ORDER, HISTORY, COST, COSTS]
+    status, said, _ = build(tmp_path / "book", "\n\n".join(pages), reference=tmp_path / "nothing")
     assert status != 0
-    assert "nothing/amazon-beauty/metrics.csv is not there" in said
+    assert said.count("nothing/amazon-beauty/metrics.csv is not there") == 3
+    assert said.count("nothing/amazon-office/metrics.csv is not there") == 2
 
 
 SWEEP = ":::{sweep-gain} toy decay\n:name: fig-s\n:alt: Two lines.\nBy decay.\n:::"
