@@ -294,7 +294,7 @@ for first, second in (
         Markdown(
             f"On **{name}**, `{first}` is **{tables.verdict(value, low, high, p)}** "
             f"`{second}`: paired difference in ndcg@{k} {value:+.4f} [{low:+.4f}, {high:+.4f}] "
-            f"over {users:,} users, corrected p {p:.3f}. The weight of the language model in it "
+            f"over {users:,.0f} users, corrected p {p:.3f}. The weight of the language model in it "
             f"is {weight:.2f}."
         )
     )

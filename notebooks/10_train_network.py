@@ -46,7 +46,6 @@ from reclib.data import load, prepare, split_by
 from reclib.study import figures, tables
 from reclib.study.experiment import (
     evaluate_seeds,
-    fusion_parts,
     measure_lists,
     tuned_models,
 )
@@ -80,8 +79,8 @@ settings = {
 # place of the product in each of their lists, its popularity and the length of the history.
 # $h_{\mathrm{LLM}}$ is a layer over the same of the language model's scores, and over the
 # interaction of the two embeddings. $f_{\mathrm{out}}$ is a small network with a straight path
-# beside it, so that Eq. 7 is the special case in which the network is silent. It ranks the
-# union of all parts' best products.
+# beside it, so that Eq. 7 is the special case in which the network is silent: with the weights that
+# were chosen for it, training starts there. It ranks the union of all parts' best products.
 #
 # Scores on what the parts have learned by heart teach nothing. So the parts are fitted without
 # each user's last training product, the network learns to find it, and then the parts are
@@ -99,13 +98,12 @@ tuned = tuned_models(
     k=k,
     rng=seed,
 )
-parts = fusion_parts(tuned.scorers, tuned.profile)["llm-fusion:all"]
 
 # %% [markdown]
 # ## Training
 
 # %%
-networks = hybrids(parts, epochs=network_epochs)
+networks = hybrids(tuned.fusions, epochs=network_epochs)
 for network in networks.values():
     network.fit(split.test.train, rng=seed)
 

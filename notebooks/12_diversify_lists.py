@@ -32,6 +32,8 @@ query_weight = 2.0
 encoder = "all-MiniLM-L6-v2"
 protocol = "full-loo"  # or full-time, where there are timestamps
 n_trials = 3  # of every model, in its tuning
+normalise = "global"
+n_weightings = 66
 network_epochs = 20  # at most: training stops where held-out users gain nothing
 weights = "0, 1, 10"  # λ of Eq. 9, 0 first
 trade_offs = "1, 0.9, 0.7"  # of MMR and DPP: 1 is the ranking as it is
@@ -42,13 +44,11 @@ n_resamples = 2000
 from IPython.display import Markdown, display
 
 from reclib.data import load, prepare, split_by
-from reclib.evaluation import tune
 from reclib.study import figures, tables
 from reclib.study.experiment import (
-    choose_profile,
     evaluate_seeds,
-    fusion_parts,
     measure_lists,
+    tuned_models,
 )
 from reclib.study.network import hybrids, numbers, reranked
 from reclib.study.paper import TABLE_II
@@ -86,9 +86,15 @@ settings = {
 # %%
 split = split_by(prepare(marketplace), protocol)
 fold = split.validation
-scorers = tune(spaces(**settings), fold, n_trials=n_trials, k=k, rng=seed).scorers
-profile = choose_profile(scorers, fold, k=k, rng=seed)
-parts = fusion_parts(scorers, profile)["llm-fusion:all"]
+fusions = tuned_models(
+    spaces(**settings),
+    fold,
+    n_trials=n_trials,
+    n_weightings=n_weightings,
+    normalise=normalise,
+    k=k,
+    rng=seed,
+).fusions
 
 # %% [markdown]
 # ## Training for diversity
@@ -97,9 +103,9 @@ parts = fusion_parts(scorers, profile)["llm-fusion:all"]
 
 # %%
 trained = {
-    f"hybrid:λ={weight:g}": hybrids(parts, epochs=network_epochs, diversity=weight)[
-        "hybrid"
-    ]
+    f"hybrid:λ={weight:g}": hybrids(
+        fusions, epochs=network_epochs, diversity=weight
+    )["hybrid"]
     for weight in numbers(weights)
 }
 outcomes = evaluate_seeds(trained, fold, k=k, rng=seed)

@@ -5,6 +5,7 @@ import json
 import math
 import re
 from collections import UserDict
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -147,6 +148,15 @@ def read_card(content: dict[str, Any], where: str) -> Level:
     return level
 
 
+def measured_files(root: Path) -> Iterator[tuple[str, Path]]:
+    """Name the recorded files of values: ``amazon-beauty``, ``amazon-beauty/network`` and so on."""
+    for file in sorted((root / REFERENCE).glob("*/*.csv")):
+        with file.open(encoding="utf-8", newline="") as lines:
+            if "variant" in (next(csv.reader(lines), [])):
+                data = file.parent.name
+                yield data if file.stem == "metrics" else f"{data}/{file.stem}", file
+
+
 def read_all(root: Path) -> dict[str, Level]:
     """Read the recorded runs (``reference``), data cards (``card``) and the latest ``run``."""
     reference, run = Level("results/reference", "data set"), Level("run", "entry")
@@ -154,9 +164,8 @@ def read_all(root: Path) -> dict[str, Level]:
     for path in sorted((root / REFERENCE).glob("*/card.json")):
         content = json.loads(path.read_text(encoding="utf-8"))
         card[path.parent.name] = read_card(content, f'card["{path.parent.name}"]')
-    for path in sorted((root / REFERENCE).glob("*/metrics.csv")):
-        name = path.parent.name
-        reference[name] = read_metrics(path, f'reference["{name}"]')
+    for name, file in measured_files(root):
+        reference[name] = read_metrics(file, f'reference["{name}"]')
     latest = root / RUNS / "latest.json"
     if latest.is_file():
         about = json.loads(latest.read_text(encoding="utf-8"))

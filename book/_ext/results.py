@@ -5,6 +5,7 @@ Substitutions, for sentences::
     {{ reference["amazon-beauty"]["full-loo"]["llm-fusion"]["ndcg@10"] }}        value [low, high]
     {{ reference["amazon-beauty"]["full-loo"]["llm-fusion"]["ndcg@10"].value }}  value alone
     {{ run["full-loo"]["llm-fusion"]["ndcg@10"] }}                               the reader's run
+    {{ reference["amazon-beauty/network"]["full-loo"]… }}                        of network.csv
     {{ card["online-retail"]["users"] }}                                         of a data card
     {{ card["online-retail"]["repeats"].percent }}                               the same in %
 
@@ -13,7 +14,8 @@ run. A protocol's usual variant goes by the protocol's name, every other one beh
 ``"full-loo:direction-blind"``. A key that no file holds is a warning that says what there is, so
 the strict build stops.
 
-Directives, for tables: ``{results-table} <data>`` and ``{reader-run}``, both with the options
+Directives, for tables: ``{results-table} <data>``, or ``<data>/network`` for the values of
+another file of the run than metrics.csv, and ``{reader-run}``, both with the options
 ``protocol``, ``models``, ``metrics`` and ``name``, and the caption as their body; and
 ``{scorecard}`` for the paper's claims, with ``name``. Those of the pages on data are in
 `data_pages`, and what the library makes of recorded runs is in `study_pages`.
@@ -77,14 +79,15 @@ class ResultsTable(SphinxDirective):
     }
 
     def source(self) -> tuple[Level, Path]:
-        """Return the protocols and the folder they come from."""
-        data = self.arguments[0]
-        return self.config.myst_substitutions["reference"][data], REFERENCE / data
+        """Return the protocols and the file they come from."""
+        data, _, name = self.arguments[0].partition("/")
+        protocols = self.config.myst_substitutions["reference"][self.arguments[0]]
+        return protocols, REFERENCE / data / f"{name or 'metrics'}.csv"
 
     def run(self) -> list[nodes.Node]:
         """Build the table and the line that names its source."""
         try:
-            protocols, folder = self.source()
+            protocols, path = self.source()
             models = protocols[self.options.get("protocol", "full-loo")]
             singles = [name for name in models if PAIRED not in name]
             names = self.options.get("models") or singles
@@ -92,7 +95,7 @@ class ResultsTable(SphinxDirective):
             columns = [{name: models[name][metric] for name in names} for metric in metrics]
         except MissingResult as error:
             raise self.error(str(error)) from error
-        file = (folder / "metrics.csv").as_posix()
+        file = path.as_posix()
         self.env.note_dependency(file)
         return [self.table(names, metrics, columns), self.footer(columns, file)]
 
@@ -126,9 +129,9 @@ class ReaderRun(ResultsTable):
     required_arguments = 0
 
     def source(self) -> tuple[Level, Path]:
-        """Return the protocols of the latest run and its folder."""
+        """Return the protocols of the latest run and its file."""
         run = self.config.myst_substitutions["run"]
-        return run, RUNS / run["path"]
+        return run, RUNS / run["path"] / "metrics.csv"
 
 
 class Scorecard(data_pages.TableDirective):

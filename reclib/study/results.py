@@ -245,8 +245,9 @@ def record(data: str, size: str, *, allow_dirty: bool = False) -> Path:
         No such run, result files that are not the run's, or uncommitted code.
     """
     source, target = run_folder(data, size), reference_folder(data)
-    read_results(source)
     provenance = read_provenance(source)
+    if read_values(source, provenance["results"]).empty:
+        raise ReclibError(f"{source} holds no values; run notebooks that measure, then record")
     for name, recorded in provenance["results"].items():
         if not (source / name).is_file() or file_hash(source / name) != recorded:
             raise ReclibError(f"{source / name} is not as its run left it; run again, then record")
@@ -299,7 +300,7 @@ def verify(
     tables = [
         compare(_read_table(run / name, MetricRows), _read_table(reference / name, MetricRows))
         for name in (METRICS_FILE, *MEASURED)
-        if name == METRICS_FILE or (reference / name).is_file()
+        if name in theirs["results"]
     ]
     return pd.concat(tables, ignore_index=True)
 
