@@ -92,12 +92,12 @@ def test_gains_are_drawn_and_said(tmp_path: Path) -> None:
     source = tmp_path / "book"
     status, said, html = build(source, f"{HISTORY}\n\n{SWEEP}", reference=reference)
     assert (status, said) == (0, "")
-    assert html.count("data:image/svg") == 1
+    assert html.count('src="data:image/svg') == 1
     assert "Not recorded yet" in html and "make sweep SWEEP=params/sweeps/toy.yaml" in html
     (reference / "sweeps").mkdir()
     (reference / "sweeps" / "toy.csv").write_text(ROWS, encoding="utf-8")
     shutil.rmtree(source / "_build")
     status, said, html = build(source, SWEEP, reference=reference)
     assert (status, said) == (0, "")
-    assert html.count("data:image/svg") == 1
+    assert html.count('src="data:image/svg') == 1
     assert "gains +20.0% [+10.0%, +30.0%] at decay 0.5 and −10.0%" in html
