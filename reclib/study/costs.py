@@ -124,18 +124,18 @@ def on_front(seconds: NDArray[np.float64], value: NDArray[np.float64]) -> NDArra
     as_cheap = seconds[None, :] <= seconds[:, None]
     as_good = value[None, :] >= value[:, None]
     better = (seconds[None, :] < seconds[:, None]) | (value[None, :] > value[:, None])
-    front: NDArray[np.bool_] = ~(as_cheap & as_good & better).any(axis=1)
-    return front
+    beaten = np.asarray((as_cheap & as_good & better).any(axis=1), bool)
+    return ~beaten
 
 
 def costs_said(costs: Costs) -> str:
     """Say in sentences of Markdown what a second buys."""
     models = costs.models
-    best = models["per_second"].idxmax()
+    best = str(models["per_second"].idxmax())
     front = models[models["front"]].sort_values("seconds")
     said = [
         f"For each second `{best}` gains most over `{YARDSTICK}`, "
-        f"{models['per_second'][best]:.2g} in {METRIC}. "
+        f"{models['per_second'].max():.2g} in {METRIC}. "
         f"No other model is as good and as quick as "
         f"{', '.join(f'`{name}`' for name in front.index)}."
     ]
@@ -147,7 +147,7 @@ def costs_said(costs: Costs) -> str:
             f"{row['per_second']:.2g} for each second.".replace("e-0", "e-")
         )
     energy = (
-        "Energy was not readable on the machine of this run."
+        "Energy was not recorded: no counter was read on the machine of this run."
         if costs.energy is None
         else f"The run took {costs.energy / 3.6e6:.2f} kWh in all."
     )

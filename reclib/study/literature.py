@@ -1,6 +1,7 @@
 """The published results on Amazon Beauty, ours beside them, and what the order of ties gives."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -20,7 +21,7 @@ READS_TEXT = (
     *(*LLM_PARTS, LLM, "traditional:all", f"{LLM}:all"),
 )
 OURS = "this study"
-_SHARE = {"gt": 0, "lt": 1}
+_SHARE: dict[str, Any] = {"gt": 0, "lt": 1}
 
 
 class PublishedRows(pa.DataFrameModel):
@@ -127,6 +128,7 @@ def beside_the_literature() -> pd.DataFrame:
     wide = lists.pivot(
         index=["variant", "model"], columns="metric", values=["value", "low", "high"]
     )
+    recorded: dict[Any, Any] = wide.to_dict("index")
     rows = [
         {
             "method": model,
@@ -138,7 +140,7 @@ def beside_the_literature() -> pd.DataFrame:
             "kind": OURS,
             "differs": {RAW: "raw order", BLIND: BLIND}[variant] if model in directed else "",
         }
-        for (variant, model), row in wide.iterrows()
+        for (variant, model), row in recorded.items()
         if model != "random" and (variant == RAW or model in directed)
     ]
     table = pd.concat([published(), pd.DataFrame(rows)], ignore_index=True)
@@ -149,9 +151,10 @@ def beside_the_literature() -> pd.DataFrame:
 
 def order_said(effect: pd.DataFrame) -> str:
     """Say in a sentence of Markdown what `order_effect` found."""
-    most, least = (effect.loc[place()] for place in (effect["lost"].idxmax, effect["lost"].idxmin))
+    lost = effect["lost"].to_numpy(float)
+    most, least = effect.iloc[int(lost.argmax())], effect.iloc[int(lost.argmin())]
     return (
         f"Without the direction the {len(effect)} models that can see it have between "
         f"**{least['lost']:.1%}** (`{least['model']}`) and **{most['lost']:.1%}** "
-        f"(`{most['model']}`) less; the median is {np.median(effect['lost']):.1%}."
+        f"(`{most['model']}`) less; the median is {np.median(lost):.1%}."
     )

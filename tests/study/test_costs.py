@@ -81,7 +81,7 @@ def test_gains_for_each_second_are_arithmetic(recorded: Path) -> None:
     assert list(front) == ["popular", "traditional", "llm-fusion", *list(VALUES)[-2:]]
     said = costs_said(costs)
     assert "`traditional` gains most over `popular`" in said
-    assert "2.0 GB" in said and "not readable" in said
+    assert "2.0 GB" in said and "no counter was read" in said
 
 
 def test_energy_is_the_sum_over_notebooks_or_not_readable(recorded: Path) -> None:
