@@ -37,6 +37,10 @@ share = 0.1  # of the users, or products, that are new
 k = 10
 n_resamples = 2000
 
+text_signal = 0.5  # of simulated data: share of taste that only texts show
+items_factor = 1.0  # of simulated data: times the products of the size
+reviews_factor = 1.0  # of simulated data: times the reviews of the size
+
 # %% tags=["hide-input"]
 from IPython.display import Markdown, display
 
@@ -48,7 +52,14 @@ from reclib.study.results import COLD_FILE, run_folder, write_measured
 from reclib.study.spaces import spaces
 
 figures.use_style()
-marketplace = load(data, size=size, seed=seed)
+marketplace = load(
+    data,
+    size=size,
+    seed=seed,
+    text_signal=text_signal,
+    items_factor=items_factor,
+    reviews_factor=reviews_factor,
+)
 display(Markdown(tables.origin_note(marketplace)))
 
 # %% tags=["hide-input"]

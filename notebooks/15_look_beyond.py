@@ -174,3 +174,5 @@ display(Markdown("\n".join(lines)))
 # - Accuracy alone does not tell which products a shop will show.
 # - Few of these measures are good or bad by themselves: a list of the least popular products
 #   is all tail, and random lists cover everything.
+#
+# Next: [what the order of ties gives away](16_probe_order).

@@ -18,7 +18,8 @@ Directives, for tables: ``{results-table} <data>``, or ``<data>/network`` for th
 another file of the run than metrics.csv, and ``{reader-run}``, both with the options
 ``protocol``, ``models``, ``metrics`` and ``name``, and the caption as their body; and
 ``{scorecard}`` for the paper's claims, with ``name``. Those of the pages on data are in
-`data_pages`, those on speed in `speed_pages`.
+`data_pages`, those on speed in `speed_pages`, and what the library makes of recorded runs is in
+`study_pages`.
 """
 
 from collections.abc import Iterator
@@ -27,6 +28,7 @@ from typing import ClassVar
 
 import data_pages
 import speed_pages
+import study_pages
 from docutils import nodes
 from docutils.parsers.rst import directives
 from result_files import REFERENCE, RUNS, Level, MissingResult, Number, decimals, read_all
@@ -185,4 +187,5 @@ def setup(app: Sphinx) -> dict[str, bool]:
     app.add_directive("scorecard", Scorecard)
     data_pages.register(app)
     speed_pages.register(app)
+    study_pages.register(app)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

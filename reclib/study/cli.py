@@ -83,7 +83,7 @@ def _verify(options: argparse.Namespace) -> int:
 
 def _sweep(options: argparse.Namespace) -> int:
     """Do the runs of a sweep that are missing; say which of them failed."""
-    from reclib.study import sweep  # papermill takes seconds to import
+    from reclib.study import gains, sweep  # papermill takes seconds to import
 
     table = sweep.run_sweep(
         options.file,
@@ -99,6 +99,9 @@ def _sweep(options: argparse.Namespace) -> int:
         _print_table("failed", ["run", "error", "notebook"], rows)
     folder = sweep.sweep_folder(options.file.stem)
     print(f"{len(runs) - len(failed)} of {len(runs)} runs done: {folder / sweep.TABLE_FILE}")
+    if options.record:
+        recorded = gains.record_sweep(options.file, table, allow_dirty=options.allow_dirty)
+        print(f"Recorded: {recorded}")
     return 1 if len(failed) else 0
 
 
@@ -216,6 +219,11 @@ def _parser() -> argparse.ArgumentParser:
         "--scheduler", metavar="ADDRESS", help="of a Dask cluster to run on, e.g. tcp://host:8786"
     )
     sweep.add_argument("--yes", action="store_true", help="start also more than 10,000 runs")
+    sweep.add_argument(
+        "--record",
+        action="store_true",
+        help="keep what the book shows, once all are done",
+    )
     add("doctor", _doctor, "print what a bug report needs, and what to mend")
     fetch_command = add("fetch", _fetch, "download a public data set, or list those there are")
     fetch_command.add_argument("name", nargs="?", metavar="NAME", help="as reclib fetch lists them")
@@ -254,9 +262,10 @@ def _parser() -> argparse.ArgumentParser:
     run_command.add_argument("--force", action="store_true", help="run also what is fresh")
     for command in (reference, verify):
         command.add_argument("--no-run", action="store_true", help="take the results as they are")
-    reference.add_argument(
-        "--allow-dirty", action="store_true", help="record although no commit holds the code"
-    )
+    for command in (reference, sweep):
+        command.add_argument(
+            "--allow-dirty", action="store_true", help="record although no commit holds the code"
+        )
     return parser
 
 

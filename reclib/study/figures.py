@@ -614,3 +614,48 @@ def series_plot(rows: pd.DataFrame, x: str, *, label: str, ax: Axes | None = Non
     ax.set_ylabel(label)
     ax.legend(fontsize=8, ncols=2, handlelength=3.5)  # long enough for dashes
     return ax
+
+
+def order_plot(effect: pd.DataFrame, metric: str = "ndcg@10") -> Figure:
+    """Draw what models lose when they cannot see which of two products came first.
+
+    Parameters
+    ----------
+    effect
+        From `reclib.study.literature.order_effect`.
+    metric
+        Its name.
+
+    Returns
+    -------
+    Figure
+        One row a model: a dot in the raw order, a ring without the direction, each with its
+        95 % interval, and the share that is lost.
+    """
+    figure, ax = plt.subplots(figsize=(COLUMN, 0.8 + 0.4 * len(effect)))
+    columns = ["value", "low", "high", "blind", "blind_low", "blind_high", "lost"]
+    numbers = effect[columns].to_numpy(float)[::-1]
+    models = list(map(str, effect["model"]))[::-1]
+    for place, (model, row) in enumerate(zip(models, numbers, strict=True)):
+        value, low, high, blind, blind_low, blind_high, lost = row.tolist()
+        colour = COLOURS.get(model, GREY)
+        ax.plot([blind, value], [place, place], color=colour, linewidth=3, alpha=0.35)
+        ax.plot([low, high], [place + 0.14] * 2, color=colour, linewidth=1)
+        ax.plot([blind_low, blind_high], [place - 0.14] * 2, color=colour, linewidth=1)
+        ax.plot(value, place, "o", color=colour, markersize=7)
+        ax.plot(blind, place, "o", color=colour, markerfacecolor="white", markersize=7)
+        ax.annotate(
+            f"{-lost:+.1%}".replace("-", "\N{MINUS SIGN}"),
+            (max(high, blind_high), place),
+            xytext=(6, 0),
+            textcoords="offset points",
+            va="center",
+            fontsize=9,
+        )
+    ax.set_yticks(range(len(models)), models)
+    ax.tick_params(axis="y", length=0)
+    ax.set_xlim(left=0)
+    ax.set_ylim(-0.6, len(effect) - 0.4)
+    ax.margins(x=0.12)
+    ax.set_xlabel(f"{metric}; dot: raw order, ring: blind to it, lines: 95 % intervals")
+    return figure

@@ -115,6 +115,7 @@ def provenance(this: Run, started: str) -> dict[str, Any]:
                 "sha256": results.file_hash(source),
                 "stamp": mark["stamp"],
                 "seconds": mark["seconds"],
+                "joules": mark.get("joules"),
             }
             for source, mark in marks.items()
             if mark

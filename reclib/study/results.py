@@ -75,8 +75,11 @@ TRIALS_FILE = "trials.csv"
 # what notebooks of one question measure, in the columns of metrics.csv
 COLD_FILE, NETWORK_FILE = "cold.csv", "network.csv"
 TASKS_FILE, DIVERSITY_FILE = "tasks.csv", "diversity.csv"
-BEYOND_FILE, CTR_FILE = "beyond.csv", "ctr.csv"
-MEASURED = (COLD_FILE, NETWORK_FILE, TASKS_FILE, DIVERSITY_FILE, BEYOND_FILE, CTR_FILE)
+BEYOND_FILE, CTR_FILE, ORDER_FILE = "beyond.csv", "ctr.csv", "order.csv"
+MEASURED = (
+    *(COLD_FILE, NETWORK_FILE, TASKS_FILE, DIVERSITY_FILE, BEYOND_FILE, CTR_FILE),
+    ORDER_FILE,
+)
 RECORDED = (METRICS_FILE, COSTS_FILE, TRIALS_FILE, *MEASURED, PROVENANCE_FILE, "headline.svg")
 RUN_FOLDER = "RECLIB_RUN_FOLDER"  # the environment variable that names a folder for one run
 KEY = ["data", "protocol", "variant", "model", "metric"]

@@ -30,6 +30,7 @@ from traitlets.config import Config
 from reclib import cache, paths
 from reclib.errors import ReclibError
 from reclib.study import results
+from reclib.study.energy import counted
 from reclib.study.parameters import (
     data_name,
     find_notebooks,
@@ -185,8 +186,9 @@ def execute(
     -------
     dict
         The mark that the executed notebook bears: ``stamp``, ``seconds``, ``peak_mb`` (the
-        most memory that its kernel was seen to hold), ``parameters``, and the hash of every
-        file that it wrote, in ``results``.
+        most memory that its kernel was seen to hold), ``joules`` (of the whole machine; None
+        where no counter can be read), ``parameters``, and the hash of every file that it
+        wrote, in ``results``.
 
     Raises
     ------
@@ -203,7 +205,7 @@ def execute(
     kept.parent.mkdir(parents=True, exist_ok=True)
     before, clock = times(folder), time.monotonic()
     try:
-        with _memory() as peak_mb:
+        with _memory() as peak_mb, counted() as joules:
             done = papermill.execute_notebook(
                 notebook,
                 kept,
@@ -226,6 +228,7 @@ def execute(
         "stamp": stamp,
         "seconds": round(time.monotonic() - clock, 1),
         "peak_mb": round(max(peak_mb)),
+        "joules": joules(),
         "parameters": dict(parameters),
         "results": {name: results.file_hash(folder / name) for name in written},
     }

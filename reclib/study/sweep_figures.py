@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import PercentFormatter
 from pandas.api.types import is_bool_dtype, is_numeric_dtype
 
 from reclib.errors import ReclibError, unknown
@@ -132,6 +133,47 @@ def map_plot(rows: pd.DataFrame, across: str, up: str) -> Figure:
         grid, label=f"{rows['metric'].iloc[0]} of {models[0]}", limits=(low, high), style=".4f"
     )
     figure.axes[0].set(xlabel=across, ylabel=up)
+    return figure
+
+
+def gain_plot(table: pd.DataFrame, across: str) -> Figure:
+    """Draw what the language model adds along a parameter or a class of users.
+
+    Parameters
+    ----------
+    table
+        From `reclib.study.gains`: `across`, pair, gain, low and high.
+    across
+        Which column; texts are set side by side.
+
+    Returns
+    -------
+    Figure
+        A line for each pair of mixtures, with the band of its 95 % interval; where there are
+        several runs of one value, means, and each run a dot.
+    """
+    figure, ax = plt.subplots(figsize=(COLUMN, 3.4))
+    numeric = is_numeric_dtype(table[across])
+    marks = list(dict.fromkeys(table[across]))
+    looks = {"Table II": ("o-", COLOURS["traditional"]), "all models": ("s-", COLOURS["language"])}
+    for pair, own in table.groupby("pair", sort=False):
+        style, colour = looks[str(pair)]
+        x = own[across] if numeric else own[across].map(marks.index)
+        numbers = own[["gain", "low", "high"]].assign(x=x.astype(float))
+        mean = numbers.groupby("x").mean()
+        ax.plot(mean.index, mean["gain"], style, color=colour, markersize=4, label=pair)
+        ax.fill_between(
+            mean.index, mean["low"], mean["high"], color=colour, alpha=0.15, linewidth=0
+        )
+        if len(mean) < len(numbers):
+            ax.scatter(numbers["x"], numbers["gain"], s=12, color=colour, alpha=0.6, linewidth=0)
+    if not numeric:
+        ax.set_xticks(range(len(marks)), marks)
+    ax.axhline(0, color="black", linewidth=0.8)
+    ax.yaxis.set_major_formatter(PercentFormatter(1))
+    ax.set_xlabel(across)
+    ax.set_ylabel("gain in ndcg@10; band: 95 % interval")
+    ax.legend(title="mixture of")
     return figure
 
 

@@ -14,6 +14,7 @@ from scipy.stats import spearmanr
 from sklearn.feature_extraction.text import ENGLISH_STOP_WORDS, TfidfVectorizer
 from sklearn.preprocessing import normalize
 
+from reclib.data import load
 from reclib.data.schema import TABLES, validated
 from reclib.data.simulate import MARKET_SIZES, simulate, situation, vocabulary
 from reclib.data.simulate.visits import joined, show
@@ -783,6 +784,30 @@ def test_ratings_follow_the_true_utility(market):
 
 
 # --- wrong input ----------------------------------------------------------------------------
+
+
+def test_products_and_reviews_can_be_more_or_fewer():
+    """Users and events stay as they are; a shop of one size can be compared with another."""
+    usual, other = simulate(), simulate(items_factor=0.5, reviews_factor=2)
+    for table, factor in (("items", 0.5), ("reviews", 2), ("users", 1), ("interactions", 1)):
+        assert len(getattr(other, table)) == factor * len(getattr(usual, table)), table
+
+
+@pytest.mark.parametrize(
+    "factor", [{"items_factor": 0.01}, {"reviews_factor": 0.01}, {"items_factor": float("nan")}]
+)
+def test_too_few_products_or_reviews(factor):
+    with pytest.raises(ReclibError, match=next(iter(factor))):
+        simulate(**factor)
+
+
+@pytest.mark.parametrize("knob", ["text_signal", "items_factor", "reviews_factor"])
+def test_real_data_cannot_be_turned(knob, tmp_path):
+    """Rather than a sweep over a shop that stays as it is."""
+    (tmp_path / "interactions.csv").write_text("user_id,item_id,position\na,b,0\na,c,1\n")
+    assert len(load(tmp_path, size="full").interactions) == 2
+    with pytest.raises(ReclibError, match=f"{knob} is 0.2, but only simulated data have it"):
+        load(tmp_path, size="full", **{knob: 0.2})
 
 
 @pytest.mark.parametrize("text_signal", [-0.1, 1.1, float("nan")])

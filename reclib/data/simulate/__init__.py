@@ -67,6 +67,7 @@ where the last digits, in which processors differ, do not matter; sorts are stab
 """
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import numpy as np
 from numpy.random import Generator
@@ -101,9 +102,17 @@ STREAMS = "catalogue texts users quotas browsing returns funnel searches events 
 LEAST_CLICKS = 5  # different products of every user, as in the Amazon sets
 # clicked products above the least, log-normal: Gini .31 to .36 over users of the Amazon sets
 ACTIVITY_SPREAD, MOST_ACTIVE = 1.3, 20.0
+CHOICE = 2  # fewest products for each that the busiest user clicks, or browsing never ends
 
 
-def simulate(size: str = "smoke", *, seed: int = 0, text_signal: float = 0.5) -> Marketplace:
+def simulate(
+    size: str = "smoke",
+    *,
+    seed: int = 0,
+    text_signal: float = 0.5,
+    items_factor: float = 1.0,
+    reviews_factor: float = 1.0,
+) -> Marketplace:
     """Make up a marketplace; the module's docstring has the model.
 
     Parameters
@@ -115,6 +124,8 @@ def simulate(size: str = "smoke", *, seed: int = 0, text_signal: float = 0.5) ->
         `text_signal`, so that two markets of a seed can be compared.
     text_signal
         Share of taste, in [0, 1], that can be seen only in texts.
+    items_factor, reviews_factor
+        How many times the products, or the reviews, of the size; events and users stay.
 
     Returns
     -------
@@ -124,7 +135,8 @@ def simulate(size: str = "smoke", *, seed: int = 0, text_signal: float = 0.5) ->
     Raises
     ------
     ReclibError
-        Unknown size; `text_signal` outside [0, 1]; negative `seed`.
+        Unknown size; `text_signal` outside [0, 1]; negative `seed`; fewer products than
+        users could choose among, or fewer reviews than the log's own purchases get.
     """
     if size not in MARKET_SIZES:
         raise unknown("size of the simulated marketplace", size, MARKET_SIZES)
@@ -132,13 +144,17 @@ def simulate(size: str = "smoke", *, seed: int = 0, text_signal: float = 0.5) ->
         raise ReclibError(f"text_signal is {text_signal}; give a share from 0 to 1")
     if seed < 0:
         raise ReclibError(f"seed is {seed}; give a whole number from 0 up")
-    market = MARKET_SIZES[size]
+    market = _scaled(MARKET_SIZES[size], items_factor, reviews_factor)
     seeds = np.random.SeedSequence(seed).spawn(len(STREAMS))
     rng = {name: Generator(np.random.PCG64(seeds[row])) for row, name in enumerate(STREAMS)}
+    quotas = _quotas(market, rng["quotas"])
+    if market.items < (least := CHOICE * quotas.max()):
+        raise ReclibError(
+            f"items_factor is {items_factor}, {market.items} products; {size} needs {least} or more"
+        )
     catalogue = make_catalogue(market.items, rng["catalogue"], rng["texts"])
     users, truth = make_users(catalogue, market.users, text_signal, rng["users"])
     shop = Shop(catalogue, users)
-    quotas = _quotas(market, rng["quotas"])
     visits, clicks = in_order(*browse(truth, shop, quotas, text_signal, rng["browsing"]))
     touched = visits["owner"][clicks["visit"]] * market.items + clicks["item"]
     clicks = with_returns(truth, visits, clicks, market.returns, rng["returns"])
@@ -157,6 +173,18 @@ def simulate(size: str = "smoke", *, seed: int = 0, text_signal: float = 0.5) ->
         reviews=validated(reviews, Reviews, "simulated reviews"),
         truth=truth,
     )
+
+
+def _scaled(market: MarketSize, items_factor: float, reviews_factor: float) -> MarketSize:
+    """Multiply the numbers of products and of reviews."""
+    numbers = {"items": items_factor * market.items, "reviews": reviews_factor * market.reviews}
+    least = {"items": 1, "reviews": market.purchases}
+    for name, number in numbers.items():
+        if not least[name] <= number < np.inf:
+            raise ReclibError(
+                f"{name}_factor gives {number:g} {name}; {least[name]} is the least here"
+            )
+    return replace(market, **{name: round(number) for name, number in numbers.items()})
 
 
 def _quotas(market: MarketSize, rng: Generator) -> NDArray[np.int64]:

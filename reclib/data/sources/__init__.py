@@ -1,5 +1,6 @@
 """Where a marketplace comes from: the simulator, a public set, or a folder of yours."""
 
+import inspect
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -29,7 +30,15 @@ SIZES = ("smoke", "small", "paper", "full")
 SAMPLED_USERS = {"smoke": 600, "small": 3000}
 
 
-def load(name_or_path: str | Path, *, size: str = "smoke", seed: int = 0) -> Marketplace:
+def load(
+    name_or_path: str | Path,
+    *,
+    size: str = "smoke",
+    seed: int = 0,
+    text_signal: float = 0.5,
+    items_factor: float = 1.0,
+    reviews_factor: float = 1.0,
+) -> Marketplace:
     """Load a marketplace, whatever its source.
 
     Parameters
@@ -43,6 +52,9 @@ def load(name_or_path: str | Path, *, size: str = "smoke", seed: int = 0) -> Mar
         users with the products they touched. Data that follow no user are loaded whole.
     seed
         Of the simulation, or of the draw of users.
+    text_signal, items_factor, reviews_factor
+        Of the simulated marketplace alone, as in `reclib.data.simulate`; other data have to
+        leave them at their defaults.
 
     Returns
     -------
@@ -52,13 +64,22 @@ def load(name_or_path: str | Path, *, size: str = "smoke", seed: int = 0) -> Mar
     Raises
     ------
     ReclibError
-        Unknown name or size; a missing file or column; a value that breaks the schema.
+        Unknown name or size; a missing file or column; a value that breaks the schema; real
+        data that are asked to be otherwise than they are.
     """
     data = str(name_or_path)
     check_size(data, size)
     place = find_folder(data)
+    knobs = {
+        "text_signal": text_signal,
+        "items_factor": items_factor,
+        "reviews_factor": reviews_factor,
+    }
     if place is None:
-        return simulate(size, seed=seed)
+        return simulate(size, seed=seed, **knobs)
+    for name, value in knobs.items():
+        if value != inspect.signature(load).parameters[name].default:
+            raise ReclibError(f"{name} is {value}, but only simulated data have it, not {data}")
     source = SOURCES.get(data)
     if source is None or source.read is None:
         everything = folder.read(place)

@@ -268,4 +268,4 @@ page
 #   of the history behind it.
 # - Searches, evaluations and lists are stored, and the next fit learns from them.
 #
-# Next: [how we measure](../measure).
+# Next: [turn the weights yourself](18_explore_fusion).

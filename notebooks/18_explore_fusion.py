@@ -180,3 +180,5 @@ display(
 # - Whoever turns weights by looking at numbers is tuning. That is what validation is for.
 # - A difference without its interval is no finding.
 # - How much diversity costs over all users is on [its own page](12_diversify_lists).
+#
+# Next: [how we measure](../measure).

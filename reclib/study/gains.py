@@ -1,0 +1,185 @@
+"""What the language model adds, along whatever is varied: recorded sweeps and histories.
+
+A sweep is kept for the book as ``results/reference/sweeps/NAME.csv``, the values that the
+gains come from, with ``NAME.json``, what made them.
+"""
+
+import re
+from pathlib import Path
+
+import pandas as pd
+
+from reclib import cache, paths
+from reclib.errors import ReclibError
+from reclib.study import doctor, results
+from reclib.study.provenance import LOCK, git_state
+from reclib.study.readme import PAIRS
+from reclib.study.sweep import DONE, PREFIX
+from reclib.study.sweep_plan import read_plan
+
+METRIC = "ndcg@10"
+HISTORY = r"^raw, history (.+)$"
+NUMBERS = ["value", "low", "high", "users", "seeds"]
+
+
+def gains(rows: pd.DataFrame, by: list[str]) -> pd.DataFrame:
+    """Compute what the language model adds to the mixtures without it.
+
+    Parameters
+    ----------
+    rows
+        Rows as in ``metrics.csv``, of `METRIC`; each pair of mixtures once for each
+        combination of `by`.
+    by
+        Columns that tell one measurement from another.
+
+    Returns
+    -------
+    pandas.DataFrame
+        `by`, and pair (a key of `reclib.study.readme.PAIRS`), gain, low, high and users.
+        The gain is the paired difference over the value of the mixture without the language
+        model, whose own uncertainty is not in the interval.
+    """
+    parts = []
+    for pair, (without, llm) in PAIRS.items():
+        level, difference = (
+            rows[rows["model"] == name].set_index(by) for name in (without, f"{llm}-vs-{without}")
+        )
+        base = level["value"].astype(float).reindex(difference.index)
+        numbers = difference[["value", "low", "high"]].astype(float)
+        scaled = numbers.div(base.where(base > 0), axis=0)
+        parts.append(scaled.assign(pair=pair, users=difference["users"]).reset_index())
+    table = pd.concat(parts, ignore_index=True).rename(columns={"value": "gain"})
+    return table[[*by, "pair", "gain", "low", "high", "users"]].dropna(subset=["gain"])
+
+
+def history_gains(data: str) -> pd.DataFrame:
+    """Compute `gains` of a recorded run by the length of the users' histories.
+
+    Raises
+    ------
+    ReclibError
+        No recorded run, or none by history; the error names the file.
+    """
+    folder = results.reference_folder(data)
+    metrics, _ = results.read_results(folder)
+    length = metrics["variant"].str.extract(HISTORY)[0]
+    rows = metrics.assign(history=length)[length.notna() & (metrics["metric"] == METRIC)]
+    if rows.empty:
+        raise ReclibError(f"{folder / results.METRICS_FILE} has no {METRIC} by length of history")
+    return gains(rows, ["history"])
+
+
+def record_file(name: str) -> Path:
+    """Return where the values of a recorded sweep lie."""
+    return paths.REFERENCE / "sweeps" / f"{name}.csv"
+
+
+def record_sweep(file: Path, table: pd.DataFrame, *, allow_dirty: bool = False) -> Path:
+    """Keep what the book shows of a sweep, and what made it.
+
+    Parameters
+    ----------
+    file
+        Of the sweep.
+    table
+        From `reclib.study.sweep.run_sweep`, complete.
+    allow_dirty
+        Record even where no commit holds the code.
+
+    Returns
+    -------
+    Path
+        The recorded values: swept parameters and the columns of ``metrics.csv``, rows of
+        `METRIC` that are of all users.
+
+    Raises
+    ------
+    ReclibError
+        A run is missing, or the code is not committed.
+    """
+    if len(missing := table.loc[table["status"] != DONE, "run"].unique()):
+        raise ReclibError(f"{missing[0]} is not done; record {file.stem} when every run is")
+    git = git_state()
+    if not allow_dirty and (git is None or git["dirty"] or not git["commit"]):
+        raise ReclibError(
+            f"no commit holds the code of the sweep {file.stem}; commit, or pass --allow-dirty"
+        )
+    plan = read_plan(file)
+    swept = [PREFIX + name for name in plan.runs[0].swept]
+    kept = (table["metric"] == METRIC) & ~table["variant"].str.contains("history", na=False)
+    rows = table.loc[kept, [*swept, *results.KEY, *NUMBERS]]
+    target = record_file(plan.name)
+    text = rows.to_csv(index=False, float_format="%.10g", lineterminator="\n")
+    cache.atomic_write(target, lambda there: there.write_text(text, encoding="utf-8"))
+    made = {
+        "sweep": file.read_text(encoding="utf-8"),
+        "runs": len(plan.runs),
+        "git": git,
+        "notebook": results.file_hash(plan.source),
+        "library": cache.source_hash(),
+        "lock": results.file_hash(paths.ROOT / LOCK),
+        "results": {target.name: results.file_hash(target)},
+        "machine": doctor.machine(),
+    }
+    results.write_json(made, target.with_suffix(".json"))
+    return target
+
+
+def sweep_gains(name: str, across: str, *, protocol: str, variant: str = "raw") -> pd.DataFrame:
+    """Compute `gains` of a recorded sweep along one of its parameters.
+
+    Parameters
+    ----------
+    name
+        Of the sweep.
+    across
+        A parameter that it varies; the others tell runs of one value apart.
+    protocol, variant
+        Whose rows.
+
+    Returns
+    -------
+    pandas.DataFrame
+        As `gains`, with a column for each swept parameter.
+
+    Raises
+    ------
+    ReclibError
+        Not recorded, another parameter, or nothing of this protocol; the error names the file.
+    """
+    file = record_file(name)
+    if not file.is_file():
+        raise ReclibError(f"{file} is not there; `reclib sweep FILE --record` writes it")
+    table = pd.read_csv(file)
+    rows = table[(table["protocol"] == protocol) & (table["variant"] == variant)]
+    swept = [column for column in map(str, table) if column.startswith(PREFIX)]
+    if PREFIX + across not in swept or rows.empty:
+        raise ReclibError(f"{file} has no values of {protocol}, {variant}, along {across}")
+    found = gains(rows, swept)
+    return found.rename(columns={column: column.removeprefix(PREFIX) for column in swept})
+
+
+def along(table: pd.DataFrame, across: str) -> pd.DataFrame:
+    """Average gains and the ends of their intervals over runs with one value of a parameter."""
+    columns = ["gain", "low", "high"]
+    return table.groupby(["pair", across], sort=False)[columns].mean().reset_index()
+
+
+def gains_said(table: pd.DataFrame, across: str) -> str:
+    """Say in sentences of Markdown how the gain changes along a parameter."""
+    lines = []
+    for pair, part in along(table, across).groupby("pair", sort=False):
+        without, llm = PAIRS[str(pair)]
+        first, last = part.iloc[0], part.iloc[-1]
+        above, below = int((part["low"] > 0).sum()), int((part["high"] < 0).sum())
+        ends = [
+            f"{row['gain']:+.1%} [{row['low']:+.1%}, {row['high']:+.1%}] at {across} {row[across]}"
+            for row in (first, last)
+        ]
+        lines.append(
+            f"Over `{without}`, `{llm}` gains {' and '.join(ends)}; the interval lies above 0 at "
+            f"{above} of {len(part)} values, and below it at {below}."
+        )
+    # of numbers, not of names
+    return re.sub(r"-(?=\d)", "\N{MINUS SIGN}", " ".join(lines))
