@@ -48,7 +48,6 @@ from reclib.study import figures, tables
 from reclib.study.experiment import (
     choose_profile,
     evaluate_seeds,
-    fusion_parts,
     measure_lists,
     tuned_fusions,
 )
@@ -94,7 +93,6 @@ split = split_by(prepare(marketplace), protocol)
 fold = split.validation
 scorers = tune(spaces(**settings), fold, n_trials=n_trials, k=k, rng=seed).scorers
 profile = choose_profile(scorers, fold, k=k, rng=seed)
-parts = fusion_parts(scorers, profile)["llm-fusion:all"]
 fused = tuned_fusions(
     scorers,
     profile,
@@ -109,7 +107,7 @@ fused = tuned_fusions(
 # ## Training
 
 # %%
-networks = hybrids(parts, epochs=network_epochs)
+networks = hybrids(fused, epochs=network_epochs)
 for network in networks.values():
     network.fit(split.test.train, rng=seed)
 

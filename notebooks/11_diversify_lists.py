@@ -49,8 +49,8 @@ from reclib.study import figures, tables
 from reclib.study.experiment import (
     choose_profile,
     evaluate_seeds,
-    fusion_parts,
     measure_lists,
+    tuned_fusions,
 )
 from reclib.study.network import hybrids, numbers, reranked
 from reclib.study.paper import TABLE_II
@@ -90,7 +90,9 @@ split = split_by(prepare(marketplace), protocol)
 fold = split.validation
 scorers = tune(spaces(**settings), fold, n_trials=n_trials, k=k, rng=seed).scorers
 profile = choose_profile(scorers, fold, k=k, rng=seed)
-parts = fusion_parts(scorers, profile)["llm-fusion:all"]
+fusions = tuned_fusions(
+    scorers, profile, fold, n_trials=66, normalise="global", k=k, rng=seed
+)
 
 # %% [markdown]
 # ## Training for diversity
@@ -99,9 +101,9 @@ parts = fusion_parts(scorers, profile)["llm-fusion:all"]
 
 # %%
 trained = {
-    f"hybrid:λ={weight:g}": hybrids(parts, epochs=network_epochs, diversity=weight)[
-        "hybrid"
-    ]
+    f"hybrid:λ={weight:g}": hybrids(
+        fusions, epochs=network_epochs, diversity=weight
+    )["hybrid"]
     for weight in numbers(weights)
 }
 outcomes = evaluate_seeds(trained, fold, k=k, rng=seed)

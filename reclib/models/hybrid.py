@@ -52,6 +52,8 @@ class Hybrid(Scorer):
         `user_vectors` gives x_u and y_i. With none there is no h_LLM.
     trad
         Whether there is an h_trad; without it the other parts only bring candidates.
+    weights
+        Of Eq. 7, by part, as chosen on validation: where training starts. Equal by default.
     depth
         Products that each part brings.
     max_users
@@ -96,6 +98,7 @@ class Hybrid(Scorer):
         *,
         llm: Sequence[str] = ("language",),
         trad: bool = True,
+        weights: Mapping[str, float] | None = None,
         depth: int = 50,
         max_users: int = 20_000,
         hidden: int = 32,
@@ -127,6 +130,7 @@ class Hybrid(Scorer):
         self.parts = dict(parts)
         self.llm = tuple(llm)
         self.trad = trad
+        self.weights = dict(_fused(parts, weights).weights)  # refuses what no fusion can have
         self.depth = depth
         self.max_users = max_users
         self.hidden = hidden
@@ -151,8 +155,8 @@ class Hybrid(Scorer):
         """Hyper-parameters, and the configuration of each part."""
         parts = {name: (type(part).__name__, part.config()) for name, part in self.parts.items()}
         names = (
-            *("llm", "trad", "depth", "max_users", "hidden", "dropout", "epochs"),
-            *("learning_rate", "weight_decay", "batch_size", "main", "diversity"),
+            *("llm", "trad", "weights", "depth", "max_users", "hidden", "dropout"),
+            *("epochs", "learning_rate", "weight_decay", "batch_size", "main", "diversity"),
         )
         return {"parts": parts, **{name: getattr(self, name) for name in names}}
 
@@ -246,9 +250,9 @@ def _twin(part: Scorer) -> Scorer:
     return twin
 
 
-def _fused(parts: Mapping[str, Scorer]) -> Fusion:
-    """Put the parts on one scale; how to weigh them is the network's business."""
-    return Fusion(parts, dict.fromkeys(parts, 1.0), normalise="global")
+def _fused(parts: Mapping[str, Scorer], weights: Mapping[str, float] | None = None) -> Fusion:
+    """Put the parts on one scale; how far to trust each is the network's business."""
+    return Fusion(parts, weights or dict.fromkeys(parts, 1.0), normalise="global")
 
 
 @dataclass(frozen=True)
@@ -412,7 +416,10 @@ class _Network(nn.Module):
         self.trad_inputs = [*others, *(n_parts + place for place in others), *simple]
         self.scores = used
         self.straight = nn.Linear(len(used), 1, bias=False)
-        nn.init.constant_(self.straight.weight, STEEP / len(used))
+        start = torch.tensor([model.weights[names[place]] for place in used])
+        start = start if start.sum() > 0 else torch.ones(len(used))
+        with torch.no_grad():
+            self.straight.weight.copy_(STEEP * start / start.sum())
         n_dimensions = slates.item_vectors.shape[1]
         self.look = nn.Linear(n_dimensions, hidden, bias=False) if n_dimensions else None
         width = len(self.llm_inputs) + (hidden if n_dimensions else 0)

@@ -336,6 +336,8 @@ def comparisons(models: Sequence[str], profile: str) -> dict[str, tuple[str, str
     """
     parts = (TRADITIONAL, "content", profile, "language")
     found = {f"{LLM}-vs-{name}": (LLM, name) for name in parts}
+    tuned = "language:tuned"
+    found |= {f"{tuned}-vs-{name}": (tuned, name) for name in ("content", "language")}
     best = LLM + ALL
     others = [name for name in models if name not in (best, LLM)]
     found |= {f"{best}-vs-{name}": (best, name) for name in others}

@@ -8,21 +8,23 @@ import numpy as np
 from reclib.data import Fold, extract_features
 from reclib.errors import ReclibError
 from reclib.evaluation import Outcome
-from reclib.models import Scorer, dpp, mmr, normalised
+from reclib.models import Fusion, Scorer, dpp, mmr, normalised
 from reclib.models.base import Indices
 from reclib.models.hybrid import Hybrid
-from reclib.study.experiment import LLM_PARTS
+from reclib.study.experiment import ALL, LLM, LLM_PARTS, TRADITIONAL
 
 RERANKERS: Mapping[str, Callable[..., Indices]] = {"mmr": mmr, "dpp": dpp}
 
 
-def hybrids(parts: Mapping[str, Scorer], **options: Any) -> dict[str, Hybrid]:
+def hybrids(fusions: Mapping[str, Fusion], **options: Any) -> dict[str, Hybrid]:
     """Make the network of Eq. 8, and what is left of it without one of its halves.
 
     Parameters
     ----------
-    parts
-        Those of the fusion of everything, `LLM_PARTS` among them.
+    fusions
+        Those of everything, ``traditional:all`` and ``llm-fusion:all``: the networks have
+        their parts, and start from their weights, as they are halfway between a newcomer's
+        and a regular's.
     **options
         As in `reclib.models.hybrid.Hybrid`.
 
@@ -33,15 +35,21 @@ def hybrids(parts: Mapping[str, Scorer], **options: Any) -> dict[str, Hybrid]:
         nor among the candidates; ``hybrid:no-trad``, which sees nothing else, though the
         candidates stay. Not fitted.
     """
-    llm = [name for name in parts if name in LLM_PARTS]
-    others = {name: part for name, part in parts.items() if name not in LLM_PARTS}
-    settings: dict[str, tuple[Mapping[str, Scorer], dict[str, Any]]] = {
-        "hybrid": (parts, {"llm": llm}),
-        "hybrid:no-llm": (others, {"llm": ()}),
-        "hybrid:no-trad": (parts, {"llm": llm, "trad": False}),
+    whole, without = fusions[LLM + ALL], fusions[TRADITIONAL + ALL]
+    llm = [name for name in whole.parts if name in LLM_PARTS]
+    settings: dict[str, tuple[Fusion, dict[str, Any]]] = {
+        "hybrid": (whole, {"llm": llm}),
+        "hybrid:no-llm": (without, {"llm": ()}),
+        "hybrid:no-trad": (whole, {"llm": llm, "trad": False}),
     }
+
+    def start(fusion: Fusion) -> dict[str, float]:
+        (halfway,) = fusion.weights_of(np.array([round(fusion.halfway)]))
+        return dict(zip(fusion.parts, halfway.tolist(), strict=True))
+
     return {
-        name: Hybrid(some, name=name, **options, **more) for name, (some, more) in settings.items()
+        name: Hybrid(fusion.parts, weights=start(fusion), name=name, **options, **more)
+        for name, (fusion, more) in settings.items()
     }
 
 

@@ -48,17 +48,18 @@ def test_only_candidates_are_scored(fitted: Hybrid, tiny: Prepared) -> None:
     assert np.isnan(fitted.score(users)[tiny.matrix.toarray() > 0]).all()
 
 
-def test_before_training_it_is_the_even_fusion(tiny: Prepared) -> None:
+@pytest.mark.parametrize("weights", [None, {"content": 0.5, "popular": 0.1, "language": 0.4}])
+def test_before_training_it_is_the_fusion(tiny: Prepared, weights: dict[str, float]) -> None:
     """Eq. 7 is the special case of Eq. 8 in which the network is silent."""
-    model = Hybrid(parts(), **QUICK)
-    fusion = _fused(parts()).fit(tiny)
+    model = Hybrid(parts(), weights=weights, **QUICK)
+    fusion = _fused(parts(), weights).fit(tiny)
     users = np.arange(10)
     slates = _Slates.of(model, fusion, users)
     with torch.inference_mode():
         scores = _Network(model, slates).eval()(slates.batch(users)).numpy()
-    even = np.nan_to_num(fusion.score(users))
+    fused = np.nan_to_num(fusion.score(users))
     row, place = np.nonzero(slates.items >= 0)
-    expected = 10 * even[row, slates.items[row, place]]
+    expected = 10 * fused[row, slates.items[row, place]]
     np.testing.assert_allclose(scores[row, place], expected, rtol=1e-4, atol=1e-4)
     assert np.isneginf(scores[slates.items < 0]).all()
 

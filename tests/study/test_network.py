@@ -8,7 +8,7 @@ import pytest
 
 from reclib.data import Prepared, leave_one_out
 from reclib.errors import ReclibError
-from reclib.models import EASE, Content, Language, Popular, Scorer
+from reclib.models import EASE, Content, Fusion, Language, Popular, Scorer
 from reclib.study import figures
 from reclib.study.network import hybrids, numbers, reranked
 
@@ -23,7 +23,15 @@ def parts() -> dict[str, Scorer]:
 
 
 def test_a_network_without_the_language_model_never_sees_it() -> None:
-    made = hybrids(parts(), depth=7)
+    everything = parts()
+    trad = {name: everything[name] for name in ("content", "popular")}
+    weights = {"content": 0.1, "popular": 0.2, "language": 0.3, "ease:language": 0.4}
+    newcomers = {"content": 0.0, "popular": 0.9, "language": 0.1, "ease:language": 0.0}
+    fusions = {
+        "traditional:all": Fusion(trad, {"content": 3, "popular": 1}),
+        "llm-fusion:all": Fusion(everything, weights, newcomers=newcomers, halfway=4.2),
+    }
+    made = hybrids(fusions, depth=7)
     assert list(made) == ["hybrid", "hybrid:no-llm", "hybrid:no-trad"]
     assert [model.name for model in made.values()] == list(made)
     whole, without, alone = made.values()
@@ -31,6 +39,9 @@ def test_a_network_without_the_language_model_never_sees_it() -> None:
     assert list(without.parts) == ["content", "popular"] and without.llm == ()
     assert list(alone.parts) == list(whole.parts) and not alone.trad
     assert all(model.depth == 7 for model in made.values())
+    assert without.weights == {"content": 0.75, "popular": 0.25}
+    between = {name: (weights[name] + newcomers[name]) / 2 for name in weights}
+    assert whole.weights == alone.weights == pytest.approx(between, abs=0.02)
 
 
 def test_lists_chosen_by_scores_alone_are_the_ranking(tiny: Prepared) -> None:
