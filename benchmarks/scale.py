@@ -1,9 +1,10 @@
 """What the steps of the study cost as a shop grows: seconds and memory, in one run.
 
-Run: ``.venv/bin/python benchmarks/scale.py [--quick] [--folder FOLDER]``. Four series: more and
-more events, more and more products, one and two workers of a cluster, and one large claim (five
-million events, 500,000 products, lists of 10,000 users). Each size is read from parquet files,
-cleaned and split; then the paper's three parts and item-kNN are fitted, and rank some users.
+Run: ``.venv/bin/python benchmarks/scale.py [--quick] [--series NAME] [--folder FOLDER]``. Four
+series: more and more events, more and more products, one and two workers of a cluster, and one
+large claim (five million events, 500,000 products, lists of 10,000 users). Each size is read from
+parquet files, cleaned and split; then the paper's three parts and item-kNN are fitted, and rank
+some users.
 
 Every step is a process of its own, so that its peak memory is known; that of a fit holds the
 data too. Scores take the same time whatever the vectors hold, so texts get random vectors of the
@@ -36,7 +37,7 @@ from reclib.models import Collaborative, Content, ItemKNN, Language, Scorer
 from reclib.models.encoder import PART, Embeddings, encode
 from reclib.study.cluster import connect
 from reclib.study.shards import encode_sharded, rank_sharded
-from reclib.study.speed import SCALE_FILE, write_table
+from reclib.study.speed import SCALE_FILE, SERIES, write_table
 
 DIMENSIONS = 384  # of the default encoder
 BATCH = 256  # users at once: a million products then take a gigabyte of scores
@@ -187,13 +188,15 @@ def main() -> None:
     """Measure every size, each step in a process of its own."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="tiny sizes, to see that it works")
+    parser.add_argument("--series", choices=SERIES, help="only this one")
     parser.add_argument("--folder", type=Path, help="where scale.csv goes (default: nowhere)")
     options = parser.parse_args()
     load_before = os.getloadavg()[0]
     print(f"{torch.get_num_threads()} threads, load {load_before:.1f} at the start", flush=True)
     rows: list[dict[str, Any]] = []
     for size in sizes(options.quick):
-        rows += measure(size)
+        if options.series in (None, size.series):
+            rows += measure(size)
         if options.folder:  # what is measured is kept, whatever comes next
             write_table(SCALE_FILE, rows, options.folder, load_before)
 
