@@ -35,9 +35,7 @@ n_trials = 3  # of every model, in its tuning
 normalise = "global"
 n_weightings = 66
 protocol = "full-loo"  # or full-time, where there are timestamps
-direction_blind = (
-    False  # also models that cannot see which of two products came first
-)
+direction_blind = False  # also models blind to which of two came first
 negatives = 1  # sampled for each positive of the protocol pairs
 n_seeds = 1  # of the models with a random fit
 k = 10

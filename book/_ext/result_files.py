@@ -152,7 +152,8 @@ def measured_files(root: Path) -> Iterator[tuple[str, Path]]:
     """Name the recorded files of values: ``amazon-beauty``, ``amazon-beauty/network`` and so on."""
     for file in sorted((root / REFERENCE).glob("*/*.csv")):
         with file.open(encoding="utf-8", newline="") as lines:
-            if next(csv.reader(lines), [])[:1] == ["data"]:  # a sweep begins with what it varies
+            # a sweep begins with what it varies, and benchmarks have columns of their own
+            if next(csv.reader(lines), [])[:3] == ["data", "protocol", "variant"]:
                 data = file.parent.name
                 yield data if file.stem == "metrics" else f"{data}/{file.stem}", file
 
