@@ -19,7 +19,7 @@ SLIDERS: Mapping[str, str] = {
 }
 SUM = " + ".join(PARTS)
 UNIT = 1e-7  # numbers travel as integers of it: as exact as float32, and short
-WIDTH = 330  # pixels of a panel: one fits a phone, two the text column
+WIDTH = 300  # pixels of a panel: one fits a phone, two the text column
 FOUND, INK = "#00694c", "#111111"
 CORNERS = np.array([[0.0, 0.0], [1.0, 0.0], [0.5, np.sqrt(0.75)]])  # of the triangle of weights
 CLAIM = "the paper’s claim"
