@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
+import scipy.sparse as sp
 import scipy.stats
 from numpy.typing import NDArray
 
@@ -469,9 +470,7 @@ def values_of_users(
     dict
         (model, metric) → float64, shape (n_seeds, n_asked).
     """
-    items = fold.train.items
-    described = (items[["brand", "categories"]] != "").any(axis=None)
-    features = diversity_features(items) if described else None
+    features = diversity_space(fold.train.items)
     asked = np.diff(fold.relevant.indptr) > 0
 
     def one_seed(outcome: Outcome) -> dict[str, Floats]:
@@ -489,6 +488,12 @@ def values_of_users(
         found = [one_seed(outcome) for outcome in several]
         values |= {(model, metric): np.stack([one[metric] for one in found]) for metric in found[0]}
     return values
+
+
+def diversity_space(items: pd.DataFrame) -> sp.csr_array | None:
+    """Make the features of ``ild``; None for a catalogue without brands and categories."""
+    described = (items[["brand", "categories"]] != "").any(axis=None)
+    return diversity_features(items) if described else None
 
 
 def summarise(

@@ -25,10 +25,11 @@ from sklearn.preprocessing import normalize
 
 from reclib.data import Fold
 from reclib.errors import ReclibError
-from reclib.evaluation import diversity_features, intra_list_diversity, ranking_metrics
+from reclib.evaluation import intra_list_diversity, ranking_metrics
 from reclib.models import Content, Fusion, mmr, normalised, weighted_sum
 from reclib.models.base import Indices
 from reclib.models.candidates import Candidates, candidates
+from reclib.study.experiment import diversity_space
 from reclib.study.explorable_chart import (
     CLAIM,
     CORNERS,
@@ -95,9 +96,7 @@ class Sample:
     @cached_property
     def kinds(self) -> sp.csr_array | None:
         """Brands and categories, by which diversity is measured; None where there are none."""
-        items = self.fold.train.items
-        described = (items[["brand", "categories"]] != "").any(axis=None)
-        return diversity_features(items) if described else None
+        return diversity_space(self.fold.train.items)
 
     def lists(self, setting: Setting) -> Indices:
         """Make the list of each user, int64, shape (n_users, k): dense product indices."""

@@ -110,8 +110,7 @@ def record_sweep(file: Path, table: pd.DataFrame, *, allow_dirty: bool = False) 
     kept = (table["metric"] == METRIC) & ~table["variant"].str.contains("history", na=False)
     rows = table.loc[kept, [*swept, *results.KEY, *NUMBERS]]
     target = record_file(plan.name)
-    text = rows.to_csv(index=False, float_format="%.10g", lineterminator="\n")
-    cache.atomic_write(target, lambda there: there.write_text(text, encoding="utf-8"))
+    results.write_table(rows, target)
     made = {
         "sweep": file.read_text(encoding="utf-8"),
         "runs": len(plan.runs),

@@ -13,7 +13,6 @@ from reclib.evaluation import (
     Outcome,
     Pairs,
     best_threshold,
-    diversity_features,
     evaluate,
     intra_list_diversity,
     pair_counts,
@@ -23,7 +22,7 @@ from reclib.evaluation import (
 )
 from reclib.evaluation.protocols import WEIGHTINGS
 from reclib.models import DEFAULT_ENCODER, Language, Scorer
-from reclib.study.experiment import scores_of_pairs
+from reclib.study.experiment import diversity_space, scores_of_pairs
 from reclib.study.paper import TABLE_II
 
 NEGATIVES = (1, 2, 4, 9, 19, 49, 99)
@@ -185,8 +184,8 @@ def diversity_by_space(
         "embeddings": sp.csr_array(np.nan_to_num(vectors)),
         "buyers": sp.csr_array(normalize(train.matrix.T.tocsr())),
     }
-    if (train.items[["brand", "categories"]] != "").any(axis=None):
-        spaces = {"brand and category": diversity_features(train.items), **spaces}
+    if (described := diversity_space(train.items)) is not None:
+        spaces = {"brand and category": described, **spaces}
     return pd.DataFrame(
         {
             model: {

@@ -65,13 +65,10 @@ class LaterIds(Scorer):
         self._newest = newest_items(prepared)
 
     def _score(self, users: Indices, items: Indices | slice) -> Scores:
-        columns = np.arange(len(self._fitted_items()))[items]
+        columns = np.arange(self._fitted().n_items)[items]
         scores = self.scorer.score(users, columns)
         later = columns > self._newest[users][:, None]
         return np.where(later, scores + (self.boost - 1) * np.abs(scores), scores).astype("f4")
-
-    def _fitted_items(self) -> pd.Index:
-        return self.scorer._fitted().item_ids
 
 
 def newest_items(train: Prepared) -> NDArray[np.int64]:

@@ -17,6 +17,7 @@ from reclib.study.results import (
     read_provenance,
     read_results,
     read_values,
+    recorded_folders,
 )
 from reclib.study.tables import verdict
 
@@ -47,7 +48,7 @@ def recorded_runs() -> str:
         a set whose recorded run lacks one of two models there is no such row.
     """
     lines = ["| " + " | ".join(COLUMNS) + " |", "|:--" + "|--:" * (len(COLUMNS) - 1) + "|"]
-    for folder in sorted(file.parent for file in paths.REFERENCE.glob(f"*/{METRICS_FILE}")):
+    for folder in recorded_folders():
         _, costs = read_results(folder)
         made = read_provenance(folder)
         values = read_values(folder, {METRICS_FILE, NETWORK_FILE} & set(made["results"]))

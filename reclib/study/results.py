@@ -140,6 +140,11 @@ def reference_folder(data: str) -> Path:
     return paths.REFERENCE / data_name(data)
 
 
+def recorded_folders() -> list[Path]:
+    """Return the folders of recorded runs with lists, in order."""
+    return sorted(file.parent for file in paths.REFERENCE.glob(f"*/{METRICS_FILE}"))
+
+
 def write_results(metrics: pd.DataFrame, costs: pd.DataFrame, folder: Path) -> None:
     """Check both tables and write them, in one order and ten digits, so that reruns are equal.
 
@@ -154,21 +159,21 @@ def write_results(metrics: pd.DataFrame, costs: pd.DataFrame, folder: Path) -> N
     """
     metrics = _checked(metrics, MetricRows, METRICS_FILE)
     costs = _checked(costs, CostRows, COSTS_FILE)
-    _write_table(_sorted(metrics, KEY), folder / METRICS_FILE)
-    _write_table(_sorted(costs, ["model"]), folder / COSTS_FILE)
+    write_table(_sorted(metrics, KEY), folder / METRICS_FILE)
+    write_table(_sorted(costs, ["model"]), folder / COSTS_FILE)
 
 
 def write_measured(metrics: pd.DataFrame, folder: Path, name: str) -> None:
     """Check and write one of `MEASURED`, whose columns are those of ``metrics.csv``."""
     if name not in MEASURED:
         raise unknown("result file", name, MEASURED)
-    _write_table(_sorted(_checked(metrics, MetricRows, name), KEY), folder / name)
+    write_table(_sorted(_checked(metrics, MetricRows, name), KEY), folder / name)
 
 
 def write_trials(trials: pd.DataFrame, folder: Path) -> None:
     """Check and write ``trials.csv``: model trial metric value seconds parameters."""
     trials = _checked(trials, TrialRows, TRIALS_FILE)
-    _write_table(_sorted(trials, ["model", "trial"]), folder / TRIALS_FILE)
+    write_table(_sorted(trials, ["model", "trial"]), folder / TRIALS_FILE)
 
 
 def read_results(folder: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -374,7 +379,8 @@ def _read_table(file: Path, model: type[pa.DataFrameModel]) -> pd.DataFrame:
     return _checked(table, model, str(file))
 
 
-def _write_table(table: pd.DataFrame, file: Path) -> None:
+def write_table(table: pd.DataFrame, file: Path) -> None:
+    """Write a table in one step, numbers with ten digits, so that reruns are equal."""
     text = table.to_csv(index=False, float_format="%.10g", lineterminator="\n")
     cache.atomic_write(file, lambda temporary: temporary.write_text(text, encoding="utf-8"))
 

@@ -3,10 +3,9 @@
 import numpy as np
 import pandas as pd
 
-from reclib import paths
 from reclib.study.paper import TABLE_II
 from reclib.study.readme import LISTS
-from reclib.study.results import METRICS_FILE, read_provenance, read_results
+from reclib.study.results import read_provenance, read_results, recorded_folders
 from reclib.study.tables import places
 
 VERDICTS = ("confirmed", "weaker", "not found", "reversed", "not measurable")
@@ -55,7 +54,7 @@ def scorecard() -> pd.DataFrame:
         mean of the traditional one, whose own uncertainty is not in the interval.
     """
     rows = []
-    for folder in sorted(file.parent for file in paths.REFERENCE.glob(f"*/{METRICS_FILE}")):
+    for folder in recorded_folders():
         metrics, _ = read_results(folder)
         usual = metrics[metrics["variant"].str.fullmatch(r"raw|r=1")]
         protocol = next((p for p in LISTS if p in set(usual["protocol"])), LISTS[0])
