@@ -127,8 +127,9 @@ display(
 # %% [markdown]
 # ## Beside the weighted sum
 #
-# The test, once for every seed; `no-llm` never sees the language model, `no-trad` nothing else,
-# though its candidates are the same.
+# The test, once for every seed; `no-vectors` sees the scores of the language model but not its
+# embeddings, `no-trad` sees nothing but the language model, though its candidates are the same,
+# and `no-llm` never sees it.
 
 # %%
 models = {
@@ -166,6 +167,7 @@ found = differences.set_index(["model", "metric"])
 rows = []
 for other, what in (
     ("llm-fusion:all", "the weighted sum of the same parts"),
+    ("hybrid:no-vectors", "itself without the embeddings"),
     ("hybrid:no-llm", "itself without the language model"),
 ):
     pair = f"hybrid-vs-{other}"

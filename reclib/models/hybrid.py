@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Self
 from weakref import WeakKeyDictionary
 
+import joblib
 import numpy as np
 import scipy.sparse as sp
 import torch
@@ -52,6 +53,8 @@ class Hybrid(Scorer):
         `user_vectors` gives x_u and y_i. With none there is no h_LLM.
     trad
         Whether there is an h_trad; without it the other parts only bring candidates.
+    vectors
+        Whether h_LLM sees the interaction of the vectors; without it, only the scores.
     weights
         Of Eq. 7, by part, as chosen on validation: where training starts. Equal by default.
     depth
@@ -98,6 +101,7 @@ class Hybrid(Scorer):
         *,
         llm: Sequence[str] = ("language",),
         trad: bool = True,
+        vectors: bool = True,
         weights: Mapping[str, float] | None = None,
         depth: int = 50,
         max_users: int = 20_000,
@@ -130,6 +134,7 @@ class Hybrid(Scorer):
         self.parts = dict(parts)
         self.llm = tuple(llm)
         self.trad = trad
+        self.vectors = vectors
         self.weights = dict(_fused(parts, weights).weights)  # refuses what no fusion can have
         self.depth = depth
         self.max_users = max_users
@@ -155,7 +160,7 @@ class Hybrid(Scorer):
         """Hyper-parameters, and the configuration of each part."""
         parts = {name: (type(part).__name__, part.config()) for name, part in self.parts.items()}
         names = (
-            *("llm", "trad", "weights", "depth", "max_users", "hidden", "dropout"),
+            *("llm", "trad", "vectors", "weights", "depth", "max_users", "hidden", "dropout"),
             *("epochs", "learning_rate", "weight_decay", "batch_size", "main", "diversity"),
         )
         return {"parts": parts, **{name: getattr(self, name) for name in names}}
@@ -299,30 +304,13 @@ class _Slates:
         users: Indices,
         relevant: sp.csr_array | None = None,
     ) -> Self:
-        """Collect the slates of users, block by block."""
+        """Collect the slates of users."""
         prepared = fusion._fitted()
-        counts = np.bincount(prepared.item[prepared.new], minlength=prepared.n_items)
-        popularity = np.log1p(counts).astype(np.float32)
-        popularity = (popularity - popularity.mean()) / max(float(popularity.std()), 1e-6)
-        items, hits, inputs = [], [], []
-        for start in range(0, len(users), USERS):
-            block = users[start : start + USERS]
-            found = candidates(fusion, block, depth=model.depth)
-            asked = (
-                sp.csr_array((len(block), prepared.n_items))
-                if relevant is None
-                else relevant[block]
-            )
-            items.append(found.items)
-            hits.append(found.of(asked))
-            inputs.append(_inputs(found, popularity))
-        told: Any = (fusion.parts[name] for name in model.llm)
+        told: Any = (fusion.parts[name] for name in model.llm if model.vectors)
         source = next((part for part in told if hasattr(part, "user_vectors")), None)
         nothing = np.zeros((max(prepared.shape), 0), np.float32)
         return cls(
-            _padded(items, -1),
-            _padded(hits, False),
-            _padded(inputs, 0),
+            *_collected(fusion, users, model.depth, relevant),
             nothing[users] if source is None else np.nan_to_num(source.user_vectors[users]),
             nothing if source is None else np.nan_to_num(source.item_vectors),
             _main_directions(prepared) if model.diversity and relevant is not None else nothing,
@@ -366,6 +354,45 @@ class _Slates:
             torch.from_numpy(self.item_vectors),
             torch.from_numpy(self.features[items]),
         )
+
+
+_Arrays = tuple[Indices, NDArray[np.bool_], Scores]
+_LAST: dict[object, tuple[Fusion, _Arrays]] = {}
+
+
+def _collected(
+    fusion: Fusion, users: Indices, depth: int, relevant: sp.csr_array | None
+) -> _Arrays:
+    """Collect `items`, `relevant` and `inputs` of slates, block by block.
+
+    Networks with the same parts ask for the same, one after another: to collect takes far
+    longer than to train, so what was collected last is kept.
+    """
+    prepared = fusion._fitted()
+    parts = tuple((name, id(part)) for name, part in fusion.parts.items())
+    key = parts, prepared.fingerprint, fusion._rng, depth, joblib.hash((users, relevant))
+    if key not in _LAST:
+        counts = np.bincount(prepared.item[prepared.new], minlength=prepared.n_items)
+        popularity = np.log1p(counts).astype(np.float32)
+        popularity = (popularity - popularity.mean()) / max(float(popularity.std()), 1e-6)
+        items, hits, inputs = [], [], []
+        for start in range(0, len(users), USERS):
+            block = users[start : start + USERS]
+            found = candidates(fusion, block, depth=depth)
+            asked = (
+                sp.csr_array((len(block), prepared.n_items))
+                if relevant is None
+                else relevant[block]
+            )
+            items.append(found.items)
+            hits.append(found.of(asked))
+            inputs.append(_inputs(found, popularity))
+        arrays = _padded(items, -1), _padded(hits, False), _padded(inputs, 0)
+        for array in arrays:
+            array.flags.writeable = False  # others see it too
+        _LAST.clear()  # two would take too much memory
+        _LAST[key] = fusion, arrays  # the fusion too, so that no other part gets an id of its
+    return _LAST[key][1]
 
 
 def _inputs(found: Candidates, popularity: Scores) -> Scores:

@@ -31,16 +31,18 @@ def hybrids(fusions: Mapping[str, Fusion], **options: Any) -> dict[str, Hybrid]:
     Returns
     -------
     dict
-        ``hybrid``; ``hybrid:no-llm``, which never sees the language model, neither in h_LLM
-        nor among the candidates; ``hybrid:no-trad``, which sees nothing else, though the
-        candidates stay. Not fitted.
+        ``hybrid``; ``hybrid:no-vectors``, whose h_LLM sees the language model's scores but
+        not its vectors; ``hybrid:no-trad``, which sees nothing else, though the candidates
+        stay; ``hybrid:no-llm``, which never sees the language model, neither in h_LLM nor
+        among the candidates. Not fitted.
     """
     whole, without = fusions[LLM + ALL], fusions[TRADITIONAL + ALL]
     llm = [name for name in whole.parts if name in LLM_PARTS]
     settings: dict[str, tuple[Fusion, dict[str, Any]]] = {
         "hybrid": (whole, {"llm": llm}),
-        "hybrid:no-llm": (without, {"llm": ()}),
+        "hybrid:no-vectors": (whole, {"llm": llm, "vectors": False}),
         "hybrid:no-trad": (whole, {"llm": llm, "trad": False}),
+        "hybrid:no-llm": (without, {"llm": ()}),
     }
 
     def start(fusion: Fusion) -> dict[str, float]:

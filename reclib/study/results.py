@@ -50,8 +50,9 @@ MODELS = (
     "traditional:all",
     "llm-fusion:all",
     "hybrid",
-    "hybrid:no-llm",
+    "hybrid:no-vectors",
     "hybrid:no-trad",
+    "hybrid:no-llm",
     "always-yes",
 )
 PROTOCOLS = (

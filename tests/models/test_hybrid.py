@@ -1,6 +1,7 @@
 """Eq. 8: what the network sees, what it learns, and that it learns from nothing else."""
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +19,8 @@ from reclib.models import (
     Scorer,
     Transitions,
 )
-from reclib.models.candidates import candidates
+from reclib.models.base import Indices
+from reclib.models.candidates import Candidates, candidates
 from reclib.models.hybrid import Hybrid, _fused, _inputs, _Network, _padded, _Slates
 
 QUICK = {"depth": 8, "hidden": 8, "epochs": 3, "batch_size": 8}
@@ -118,7 +120,10 @@ def test_a_target_that_no_part_found_is_not_learned_from(tiny: Prepared) -> None
     assert len(slates.with_a_target()) == hit.sum() < len(asked)
 
 
-@pytest.mark.parametrize("change", [{"llm": ()}, {"trad": False}, {"llm": ("content", "language")}])
+@pytest.mark.parametrize(
+    "change",
+    [{"llm": ()}, {"trad": False}, {"vectors": False}, {"llm": ("content", "language")}],
+)
 def test_each_half_can_be_switched_off(tiny: Prepared, change: dict[str, object]) -> None:
     users = np.arange(tiny.n_users)
     whole = Hybrid(parts(), **QUICK).fit(tiny).score(users)
@@ -133,10 +138,41 @@ def test_without_h_trad_the_other_parts_scores_count_nothing(tiny: Prepared) -> 
     with torch.inference_mode():
         network = _Network(model, slates).eval()
         before = network(slates.batch(np.arange(8)))
-        for column in (0, 1, 3, 4, 6, 7):  # all of content and popular, popularity, history
-            slates.inputs[..., column] = 7
-        after = network(slates.batch(np.arange(8)))
+        inputs = slates.inputs.copy()
+        inputs[..., [0, 1, 3, 4, 6, 7]] = 7  # all of content and popular, popularity, history
+        after = network(replace(slates, inputs=inputs).batch(np.arange(8)))
     torch.testing.assert_close(before, after)
+
+
+def test_without_the_vectors_h_llm_sees_only_scores(tiny: Prepared) -> None:
+    model = Hybrid(parts(), **QUICK, vectors=False).fit(tiny)
+    assert model._network.look is None and model._network.llm is not None
+
+
+def test_networks_with_the_same_parts_share_what_was_collected(
+    tiny: Prepared, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[int] = []
+
+    def counted(fusion: Fusion, users: Indices, *, depth: int) -> Candidates:
+        asked.append(depth)
+        return candidates(fusion, users, depth=depth)
+
+    monkeypatch.setattr("reclib.models.hybrid.candidates", counted)
+    users, shared = np.arange(tiny.n_users), parts()
+    whole = Hybrid(shared, **QUICK).fit(tiny)
+    once = len(asked)
+    half = Hybrid(shared, **QUICK, trad=False).fit(tiny)
+    assert len(asked) == once
+    Hybrid(shared, **QUICK, trad=False).fit(tiny, rng=1)  # nothing but the seed differs
+    Hybrid(shared, **{**QUICK, "depth": 5}).fit(tiny)
+    assert len(asked) == 3 * once
+    whole.score(users)
+    before = len(asked)
+    shared_scores = half.score(users)
+    assert len(asked) == before
+    alone = Hybrid(parts(), **QUICK, trad=False).fit(tiny)
+    np.testing.assert_array_equal(shared_scores, alone.score(users))
 
 
 def test_diversity_makes_lists_more_diverse_in_the_space_it_knows(tiny: Prepared) -> None:

@@ -32,9 +32,10 @@ def test_a_network_without_the_language_model_never_sees_it() -> None:
         "llm-fusion:all": Fusion(everything, weights, newcomers=newcomers, halfway=4.2),
     }
     made = hybrids(fusions, depth=7)
-    assert list(made) == ["hybrid", "hybrid:no-llm", "hybrid:no-trad"]
+    assert list(made) == ["hybrid", "hybrid:no-vectors", "hybrid:no-trad", "hybrid:no-llm"]
     assert [model.name for model in made.values()] == list(made)
-    whole, without, alone = made.values()
+    whole, blind, alone, without = made.values()
+    assert blind.llm == whole.llm and whole.vectors and not blind.vectors
     assert whole.llm == alone.llm == ("language", "ease:language") and whole.trad
     assert list(without.parts) == ["content", "popular"] and without.llm == ()
     assert list(alone.parts) == list(whole.parts) and not alone.trad
