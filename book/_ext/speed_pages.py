@@ -2,6 +2,7 @@
 
 ``{bench-peers}``: ours beside other libraries. ``{bench-claim}``: the large claim.
 ``{bench-workers}``: one and two workers. ``{bench-weightings}``: the weights of Eq. 7.
+``{bench-serve}``: how long customers of the shop wait.
 ``{bench-estimate} <users> <products>``: what a shop of that size would cost.
 ``{bench-figure}``: the curves. ``{bench-machine}``: what everything was measured on.
 
@@ -154,6 +155,30 @@ class Weightings(BenchTable):
         ]
 
 
+class Serve(BenchTable):
+    """``{bench-serve}``: a line for each kind of customers and way of coming."""
+
+    file = "serve.csv"
+
+    def cells(self) -> tuple[data_pages.Line, Iterable[data_pages.Line]]:
+        """Lay a measurement on each line."""
+        names = ("callers", "come a second", "served a second", "median, ms")
+        names += ("99th percentile, ms", "processor, ms")
+        head = [cell("customers"), *(cell(name, right=True) for name in names)]
+        return head, [
+            [
+                cell(row.customers),
+                cell(f"{row.callers}", right=True),
+                cell(f"{row.rate:g}" if row.rate else "at once", right=True),
+                *(
+                    cell(number(value), right=True)
+                    for value in (row.served, row.median_ms, row.p99_ms, row.processor_ms)
+                ),
+            ]
+            for row in self.table().itertuples()
+        ]
+
+
 class Estimate(BenchTable):
     """``{bench-estimate} <users> <products>``: hours and memory from the unit costs."""
 
@@ -218,6 +243,7 @@ def register(app: Sphinx) -> None:
         "bench-claim": Claim,
         "bench-workers": Workers,
         "bench-weightings": Weightings,
+        "bench-serve": Serve,
         "bench-estimate": Estimate,
         "bench-machine": Machine,
         "bench-figure": Figure,

@@ -1,7 +1,8 @@
 """What the study costs: the tables that ``make bench`` writes, and what follows from them.
 
 ``peers.csv`` has the hot paths beside the libraries that one would pick for them, ``scale.csv``
-the steps of the study at many sizes, ``weightings.csv`` the choice of the weights of Eq. 7, and
+the steps of the study at many sizes, ``weightings.csv`` the choice of the weights of Eq. 7,
+``serve.csv`` how long customers of the shop wait, and
 ``scale.svg`` draws the second. ``provenance.json`` says which machine and which code it was.
 """
 
@@ -23,7 +24,8 @@ from reclib.errors import ReclibError, unknown
 from reclib.study import doctor, figures, results
 from reclib.study.provenance import CODE, git_state
 
-PEERS_FILE, SCALE_FILE, WEIGHTINGS_FILE = "peers.csv", "scale.csv", "weightings.csv"
+PEERS_FILE, SCALE_FILE = "peers.csv", "scale.csv"
+WEIGHTINGS_FILE, SERVE_FILE = "weightings.csv", "serve.csv"
 FIGURE_FILE = "scale.svg"
 SERIES = ("events", "items", "workers", "claim")
 STEPS = ("load", "encode", "fit", "rank", "metrics")
@@ -66,10 +68,25 @@ class WeightingRows(pa.DataFrameModel):
     combine_seconds: float = pa.Field(**_SECONDS, description="for all weightings, after that")
 
 
+class ServeRows(pa.DataFrameModel):
+    """``serve.csv``: customers of one kind, coming in one way."""
+
+    users: int = pa.Field(ge=1, description="whom the shop knows")
+    items: int = pa.Field(ge=1, description="products")
+    customers: str = pa.Field(str_length={"min_value": 1}, description="who come, and what for")
+    callers: int = pa.Field(ge=1, description="processes that serve at once")
+    rate: float = pa.Field(ge=0, description="customers a second; 0: the next when one is served")
+    served: float = pa.Field(**_SECONDS, description="customers a second")
+    median_ms: float = pa.Field(**_SECONDS, description="wait, the queue included")
+    p99_ms: float = pa.Field(**_SECONDS, description="wait of the unluckiest of a hundred")
+    processor_ms: float = pa.Field(ge=0, description="work for one customer, median")
+
+
 MODELS: dict[str, type[pa.DataFrameModel]] = {
     PEERS_FILE: PeerRows,
     SCALE_FILE: ScaleRows,
     WEIGHTINGS_FILE: WeightingRows,
+    SERVE_FILE: ServeRows,
 }
 # what the cost of a step grows with
 DRIVERS = {"load": "events", "fit": "events", "encode": "items", "metrics": "users"}

@@ -19,7 +19,7 @@ myst_enable_extensions = ["colon_fence", "substitution"]
 exclude_patterns = ["results"]
 numfig = True
 """
-DIRECTIVES = ["peers", "claim", "workers", "weightings", "estimate", "figure", "machine"]
+DIRECTIVES = ["peers", "claim", "workers", "weightings", "serve", "estimate", "figure", "machine"]
 PAGE = "# Page\n\n" + "\n\n".join(
     f":::{{bench-{name}}}{' 2000 3000' if name == 'estimate' else ''}\n"
     f":name: tab-{name}\n:caption: About {name}.\n:::"
@@ -58,8 +58,14 @@ def test_tables_hold_what_the_files_hold(tmp_path: Path) -> None:
     speed.write_table(speed.PEERS_FILE, peers, folder, 0.0)
     speed.write_table(speed.SCALE_FILE, SCALE, folder, 0.0)
     speed.write_table(speed.WEIGHTINGS_FILE, [weightings | seconds], folder, 0.25)
+    waits = {"median_ms": 3.6, "p99_ms": 5.4, "processor_ms": 3.5}
+    crowd = {"users": 25000, "items": 50000, "customers": "searching", "callers": 8, "served": 97.0}
+    ways = [{**crowd, **waits, "rate": rate} for rate in (0.0, 100.0)]
+    speed.write_table(speed.SERVE_FILE, ways, folder, 0.0)
     words = build(tmp_path)
     assert "Not measured" not in words
+    assert "searching 8 at once 97.0 3.60 5.40 3.50" in words
+    assert "searching 8 100 97.0 3.60 5.40 3.50" in words
     assert "encode 2.00 5.00 other 2.50\N{MULTIPLICATION SIGN}" in words
     assert "rank language 1,000 400 50 2 2.00 2.00" in words  # the claim, in GB
     assert "rank language 50 400 6.00 3.00 2.00" in words  # one worker, two, ratio
