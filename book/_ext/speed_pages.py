@@ -2,7 +2,7 @@
 
 ``{bench-peers}``: ours beside other libraries. ``{bench-claim}``: the large claim.
 ``{bench-workers}``: one and two workers. ``{bench-weightings}``: the weights of Eq. 7.
-``{bench-serve}``: how long customers of the shop wait.
+``{bench-serve}``: how long customers of the shop wait. ``{bench-models}``: each model by itself.
 ``{bench-estimate} <users> <products>``: what a shop of that size would cost.
 ``{bench-figure}``: the curves. ``{bench-machine}``: what everything was measured on.
 
@@ -179,6 +179,35 @@ class Serve(BenchTable):
         ]
 
 
+class Models(BenchTable):
+    """``{bench-models}``: seconds, peak memory and energy of each model, its steps side by side."""
+
+    file = "models.csv"
+
+    def cells(self) -> tuple[data_pages.Line, Iterable[data_pages.Line]]:
+        """Lay a model on each line."""
+        table = self.table()
+        steps = ("load", "encode", "fit", "score")
+        names = ("seconds", "peak_mb", "joules")
+        wide = table.pivot(index="model", columns="step", values=list(names))
+        heads = [f"{step}, {unit}" for unit in ("s", "GB") for step in steps[1:]]
+        heads.append("energy, J")
+        lines = []
+        for model in dict.fromkeys(table["model"]):
+            own = wide.loc[model]
+            spent = [own.get(("seconds", step), float("nan")) for step in steps[1:]]
+            held = [own.get(("peak_mb", step), float("nan")) / 1024 for step in steps[1:]]
+            if model == "nothing":
+                held[1] = own["peak_mb", "load"] / 1024
+            energy = own["joules"].sum(min_count=1)
+            numbers = [*map(number, spent), *map(number, held), number(energy)]
+            shown = (
+                nodes.emphasis(model, model) if model == "nothing" else nodes.literal(model, model)
+            )
+            lines.append([cell(shown), *(cell(text, right=True) for text in numbers)])
+        return [cell("model"), *(cell(name, right=True) for name in heads)], lines
+
+
 class Estimate(BenchTable):
     """``{bench-estimate} <users> <products>``: hours and memory from the unit costs."""
 
@@ -244,6 +273,7 @@ def register(app: Sphinx) -> None:
         "bench-workers": Workers,
         "bench-weightings": Weightings,
         "bench-serve": Serve,
+        "bench-models": Models,
         "bench-estimate": Estimate,
         "bench-machine": Machine,
         "bench-figure": Figure,

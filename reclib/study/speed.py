@@ -2,7 +2,7 @@
 
 ``peers.csv`` has the hot paths beside the libraries that one would pick for them, ``scale.csv``
 the steps of the study at many sizes, ``weightings.csv`` the choice of the weights of Eq. 7,
-``serve.csv`` how long customers of the shop wait, and
+``serve.csv`` how long customers of the shop wait, ``models.csv`` what each model takes, and
 ``scale.svg`` draws the second. ``provenance.json`` says which machine and which code it was.
 """
 
@@ -25,7 +25,7 @@ from reclib.study import doctor, figures, results
 from reclib.study.provenance import CODE, git_state
 
 PEERS_FILE, SCALE_FILE = "peers.csv", "scale.csv"
-WEIGHTINGS_FILE, SERVE_FILE = "weightings.csv", "serve.csv"
+WEIGHTINGS_FILE, SERVE_FILE, MODELS_FILE = "weightings.csv", "serve.csv", "models.csv"
 FIGURE_FILE = "scale.svg"
 SERIES = ("events", "items", "workers", "claim")
 STEPS = ("load", "encode", "fit", "rank", "metrics")
@@ -82,11 +82,25 @@ class ServeRows(pa.DataFrameModel):
     processor_ms: float = pa.Field(ge=0, description="work for one customer, median")
 
 
+class ModelRows(pa.DataFrameModel):
+    """``models.csv``: one step of one model, in a process of its own."""
+
+    data: str = pa.Field(str_length={"min_value": 1}, description="data set")
+    users: int = pa.Field(ge=1, description="who were learned from")
+    items: int = pa.Field(ge=1, description="products")
+    model: str = pa.Field(str_length={"min_value": 1}, description="model, or nothing")
+    step: str = pa.Field(isin=("load", "encode", "fit", "score"), description="part of the work")
+    seconds: float = pa.Field(**_SECONDS, description="wall time")
+    peak_mb: float = pa.Field(gt=0, description="highest memory of the process during the step")
+    joules: float = pa.Field(ge=0, nullable=True, description="energy, where a counter tells")
+
+
 MODELS: dict[str, type[pa.DataFrameModel]] = {
     PEERS_FILE: PeerRows,
     SCALE_FILE: ScaleRows,
     WEIGHTINGS_FILE: WeightingRows,
     SERVE_FILE: ServeRows,
+    MODELS_FILE: ModelRows,
 }
 # what the cost of a step grows with
 DRIVERS = {"load": "events", "fit": "events", "encode": "items", "metrics": "users"}
@@ -140,7 +154,7 @@ def read_table(name: str, folder: Path) -> pd.DataFrame:
     file = folder / name
     if not file.is_file():
         raise ReclibError(f"{file} is not there; `make bench` writes it")
-    table = pd.read_csv(file, keep_default_na=False, na_values={"peak_mb": [""]})
+    table = pd.read_csv(file, keep_default_na=False, na_values={"peak_mb": [""], "joules": [""]})
     return _checked(table, name, str(file))
 
 

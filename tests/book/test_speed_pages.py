@@ -19,7 +19,17 @@ myst_enable_extensions = ["colon_fence", "substitution"]
 exclude_patterns = ["results"]
 numfig = True
 """
-DIRECTIVES = ["peers", "claim", "workers", "weightings", "serve", "estimate", "figure", "machine"]
+DIRECTIVES = [
+    "peers",
+    "claim",
+    "workers",
+    "weightings",
+    "serve",
+    "models",
+    "estimate",
+    "figure",
+    "machine",
+]
 PAGE = "# Page\n\n" + "\n\n".join(
     f":::{{bench-{name}}}{' 2000 3000' if name == 'estimate' else ''}\n"
     f":name: tab-{name}\n:caption: About {name}.\n:::"
@@ -62,8 +72,19 @@ def test_tables_hold_what_the_files_hold(tmp_path: Path) -> None:
     crowd = {"users": 25000, "items": 50000, "customers": "searching", "callers": 8, "served": 97.0}
     ways = [{**crowd, **waits, "rate": rate} for rate in (0.0, 100.0)]
     speed.write_table(speed.SERVE_FILE, ways, folder, 0.0)
+    toy = {"data": "toy", "users": 50, "items": 400, "seconds": 2.0, "peak_mb": 512.0}
+    steps = {"nothing": ["load"], "language": ["encode", "fit", "score"]}
+    models = [
+        {**toy, "model": model, "step": step, "joules": 3.0 if step == "fit" else None}
+        for model, own in steps.items()
+        for step in own
+    ]
+    speed.write_table(speed.MODELS_FILE, models, folder, 0.0)
     words = build(tmp_path)
     assert "Not measured" not in words
+    dash = "\N{EN DASH}"
+    assert f"nothing {dash} {dash} {dash} {dash} 0.500 {dash} {dash}" in words
+    assert "language 2.00 2.00 2.00 0.500 0.500 0.500 3.00" in words
     assert "searching 8 at once 97.0 3.60 5.40 3.50" in words
     assert "searching 8 100 97.0 3.60 5.40 3.50" in words
     assert "encode 2.00 5.00 other 2.50\N{MULTIPLICATION SIGN}" in words
