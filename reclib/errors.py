@@ -8,6 +8,10 @@ class ReclibError(ValueError):
     """Wrong input, explained in one sentence that a user can act on."""
 
 
+class Diverged(ReclibError):
+    """A training whose numbers ran away; other hyper-parameters may do."""
+
+
 def unknown(kind: str, value: object, allowed: Iterable[str]) -> ReclibError:
     """Build the error for a name that is not one of the `allowed` ones.
 

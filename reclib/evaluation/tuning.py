@@ -20,7 +20,7 @@ from tqdm.auto import tqdm
 
 from reclib import cache
 from reclib.data import Fold
-from reclib.errors import ReclibError
+from reclib.errors import Diverged, ReclibError
 from reclib.evaluation.metrics import ranking_metrics
 from reclib.models import Scorer
 from reclib.models.base import code_behind
@@ -98,8 +98,9 @@ def tune(
 
     The first trial of each model has the values before any search; the next are chosen by
     Optuna's tree-structured Parzen estimator (Akiba et al., KDD 2019). Each trial is logged
-    when it ends. Called again, tuning goes on where it was interrupted, and more trials are
-    added to those that are there; the choices are the same as without the interruption.
+    when it ends; one whose training diverges has no lists, and is logged with 0. Called again,
+    tuning goes on where it was interrupted, and more trials are added to those that are there;
+    the choices are the same as without the interruption.
 
     Parameters
     ----------
@@ -190,10 +191,7 @@ def _one_more(
     if known:  # small spaces are soon exhausted
         gain, seconds = known[0].values[0], 0.0
     else:
-        scorer = space.make(parameters).fit(fold.train, rng=rng)
-        started = time.perf_counter()
-        gain = _ndcg(scorer, fold, k, batch_size)
-        seconds = scorer.costs["fit"] + time.perf_counter() - started
+        gain, seconds = _tried(space.make(parameters), fold, k, rng, batch_size)
     study.add_trial(
         optuna.trial.create_trial(
             params=parameters,
@@ -202,6 +200,18 @@ def _one_more(
             user_attrs={"seconds": seconds},
         )
     )
+
+
+def _tried(scorer: Scorer, fold: Fold, k: int, rng: int, batch_size: int) -> tuple[float, float]:
+    """Fit and rank: the gain, and the seconds of both."""
+    started = time.perf_counter()
+    try:
+        scorer.fit(fold.train, rng=rng)
+    except Diverged:
+        return 0.0, time.perf_counter() - started
+    started = time.perf_counter()
+    gain = _ndcg(scorer, fold, k, batch_size)
+    return gain, scorer.costs["fit"] + time.perf_counter() - started
 
 
 def _ndcg(scorer: Scorer, fold: Fold, k: int, batch_size: int) -> float:

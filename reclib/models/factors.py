@@ -9,10 +9,11 @@ import torch
 from implicit.cpu.als import AlternatingLeastSquares
 from implicit.cpu.bpr import BayesianPersonalizedRanking
 from implicit.cpu.matrix_factorization_base import MatrixFactorizationBase
+from implicit.recommender_base import ModelFitError
 from threadpoolctl import threadpool_limits
 
 from reclib.data import Prepared
-from reclib.errors import ReclibError
+from reclib.errors import Diverged, ReclibError
 from reclib.models.base import Indices, Scorer, Scores
 
 
@@ -29,7 +30,13 @@ class _Factors(Scorer):
         # sorts in place, so it gets a copy
         with threadpool_limits(1, "blas"):
             model = self._model(rng)
-            model.fit(sp.csr_matrix(prepared.matrix, copy=True), show_progress=False)
+            try:
+                model.fit(sp.csr_matrix(prepared.matrix, copy=True), show_progress=False)
+            except ModelFitError as error:
+                raise Diverged(
+                    f"{self.name}: the vectors ran away ({error}) with {self}; choose a smaller "
+                    "learning_rate, fewer epochs or another regularisation"
+                ) from error
         self._users: Scores = model.user_factors  # (n_users, factors)
         self._items: Scores = model.item_factors  # (n_items, factors)
         self._users[np.diff(prepared.matrix.indptr) == 0] = np.nan

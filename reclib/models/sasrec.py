@@ -14,7 +14,7 @@ from tqdm.auto import tqdm
 
 from reclib import cache
 from reclib.data import Prepared
-from reclib.errors import ReclibError, unknown
+from reclib.errors import Diverged, ReclibError, unknown
 from reclib.models.base import Indices, Scorer, Scores
 from reclib.models.encoder import choose_device
 from reclib.models.objectives import sampled_softmax
@@ -218,7 +218,7 @@ class SASRec(Scorer):
             total += loss.detach() * len(targets)
         mean = float(total) / int(length.sum())
         if not math.isfinite(mean):
-            raise ReclibError(
+            raise Diverged(
                 f"{self.name}: the loss of epoch {epoch} is {mean} with learning_rate "
                 f"{self.learning_rate}; choose a smaller one"
             )

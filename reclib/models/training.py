@@ -25,7 +25,7 @@ from torch.utils.data import DataLoader, Dataset
 from tqdm.auto import tqdm
 
 from reclib.cache import atomic_write
-from reclib.errors import ReclibError, unknown
+from reclib.errors import Diverged, ReclibError, unknown
 from reclib.models.encoder import choose_device, computes_bfloat16
 
 Loss = Callable[[nn.Module, Any], Tensor]
@@ -354,7 +354,7 @@ class _Run:
             with _advice(self.settings, self.name, self.place.type):
                 mean, norm = self._gradient(rows, loader)
                 if not math.isfinite(mean + norm):
-                    raise ReclibError(
+                    raise Diverged(
                         f"{self.name}: in epoch {epoch}, step {step}, the loss is {mean} and the "
                         f"norm of its gradient {norm}; look for bad values in the examples, or "
                         f"choose a learning_rate below {self.settings.learning_rate}. "

@@ -10,7 +10,7 @@ import pytest
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
 from reclib.data import Prepared, leave_one_out
-from reclib.errors import ReclibError
+from reclib.errors import Diverged, ReclibError
 from reclib.evaluation import Space, evaluate, ranking_metrics, tune
 from reclib.models import Content, Scorer
 from reclib.models.base import Indices, Scores
@@ -22,6 +22,7 @@ class Noisy(Scorer):
     name = "noisy"
     fits: ClassVar[list[tuple[float, int]]] = []
     stop_at: ClassVar[int | None] = None
+    runs_away_above: ClassVar[float] = 1.0
 
     def __init__(self, *, level: float = 0.9, size: int = 5) -> None:
         self.level = level
@@ -31,6 +32,8 @@ class Noisy(Scorer):
         if len(self.fits) == self.stop_at:
             raise KeyboardInterrupt
         self.fits.append((self.level, self.size))
+        if self.level > self.runs_away_above:
+            raise Diverged("choose a smaller level")
         noise = np.random.default_rng(rng).random(prepared.shape)
         self._scores = (prepared.truth + abs(self.level - 0.3) * 4 * noise).astype(np.float32)
 
@@ -60,6 +63,18 @@ def test_the_defaults_come_first_and_the_best_is_made(fold) -> None:
     assert tuning.scorers["noisy"].prepared is None
     assert trials["value"].max() > trials["value"][0]
     assert (trials["seconds"] > 0).all()
+
+
+def test_a_trial_that_diverges_is_worth_nothing_and_the_search_goes_on(
+    fold, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Noisy, "runs_away_above", 0.8)  # the defaults, too
+    tuning = tune({"noisy": SPACE}, fold, n_trials=12, progress=False)
+    level = tuning.trials["parameters"].map(lambda text: json.loads(text)["level"])
+    away = level > 0.8
+    assert len(away) == 12 and away[0] and not away.all()
+    np.testing.assert_array_equal(tuning.trials["value"] == 0, away)
+    assert tuning.scorers["noisy"].config()["level"] <= 0.8
 
 
 def test_every_model_gets_the_same_number_of_trials_unless_its_space_says_fewer(fold) -> None:

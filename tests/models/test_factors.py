@@ -8,7 +8,7 @@ import pytest
 from threadpoolctl import threadpool_info, threadpool_limits
 
 from reclib.data import Prepared
-from reclib.errors import ReclibError
+from reclib.errors import Diverged, ReclibError
 from reclib.models import Scorer
 from reclib.models.factors import ALS, BPR
 
@@ -72,6 +72,12 @@ def test_a_fit_is_quiet(
         make(factors=4, epochs=2).fit(tiny).rank([0, 1])
         assert max(pool["num_threads"] for pool in threadpool_info()) == 2  # as it was
     assert capfd.readouterr() == ("", "")
+
+
+def test_vectors_that_run_away_are_told_with_what_to_change(tiny: Prepared) -> None:
+    model = BPR(factors=4, learning_rate=1e30, epochs=5)
+    with pytest.raises(Diverged, match=r"bpr: the vectors ran away .*learning_rate=1e\+30"):
+        model.fit(tiny)
 
 
 @pytest.mark.parametrize(
