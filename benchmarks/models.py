@@ -21,12 +21,12 @@ from typing import Any
 
 import joblib
 import numpy as np
-import psutil
 import torch
 
 from reclib import paths
 from reclib.data import Fold, leave_one_out, load, prepare
 from reclib.errors import ReclibError
+from reclib.evaluation.protocols import _peak_mb
 from reclib.models.encoder import encode
 from reclib.study.energy import counted
 from reclib.study.spaces import single_scorers
@@ -38,7 +38,7 @@ NOTHING = "nothing"  # the data and the libraries alone
 
 @contextmanager
 def measured(model: str, step: str, rows: list[dict[str, Any]]) -> Iterator[None]:
-    """Add a row of ``models.csv``, with the peak memory of the block alone where Linux tells."""
+    """Add a row of ``models.csv``; its peak memory is the block's own on Linux, else until now."""
     with suppress(OSError):
         Path("/proc/self/clear_refs").write_text("5", "ascii")  # forgets the peak until now
     started = time.perf_counter()
@@ -46,14 +46,8 @@ def measured(model: str, step: str, rows: list[dict[str, Any]]) -> Iterator[None
         yield
         taken = joules()
     seconds = time.perf_counter() - started
-    memory = psutil.Process().memory_info()
-    peak = getattr(memory, "peak_wset", memory.rss) / 2**20
-    with suppress(OSError):
-        status = Path("/proc/self/status").read_text("ascii")
-        peak = int(status.partition("VmHWM:")[2].split()[0]) / 2**10  # from KiB
-    rows.append(
-        {"model": model, "step": step, "seconds": seconds, "peak_mb": peak, "joules": taken}
-    )
+    found = {"seconds": seconds, "peak_mb": _peak_mb(), "joules": taken}
+    rows.append({"model": model, "step": step, **found})
 
 
 def work(folder: Path, model: str) -> list[dict[str, Any]]:
