@@ -175,10 +175,10 @@ found = written.set_index(["protocol", "model", "metric"])
 lines = []
 for place in dict.fromkeys(written["protocol"]):
     metric = main.get(place, f"ndcg@{k}")
-    value, low, high = found.loc[
-        (place, "multi-task-vs-single-task", metric), ["value", "low", "high"]
-    ]
-    said = tables.verdict(value, low, high)
+    pair = (place, "multi-task-vs-single-task")
+    value, low, high = found.loc[(*pair, metric), ["value", "low", "high"]]
+    p = found["value"].get((*pair, f"p_{metric}"), float("nan"))
+    said = tables.verdict(value, low, high, p)
     what = place if place in main else "recommendation"
     lines.append(
         f"- {what.capitalize()}: learning all tasks together is **{said}** learning this one "

@@ -79,9 +79,9 @@ settings = {
 #
 # The paper does not say what the second term is. Ours is the expected similarity of two
 # products that are shown with the probabilities $p$, the softmax of the scores of a user's
-# candidates; it is differentiable, and zero if nothing resembles anything. The $\mathbf{y}$ are
-# the features of Eq. 3. What is measured afterwards, `ild`, lives in another space: brands and
-# categories.
+# candidates; it is differentiable, and zero if nothing resembles anything. The $\mathbf{y}$
+# are the features of Eq. 3. What is measured afterwards, `ild`, lives in a part of that
+# space: brands and categories.
 
 # %%
 split = split_by(prepare(marketplace), protocol)

@@ -8,11 +8,13 @@ import json
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import optuna
 import pandas as pd
+from filelock import FileLock
 from optuna.distributions import BaseDistribution, CategoricalDistribution
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
@@ -100,7 +102,8 @@ def tune(
     Optuna's tree-structured Parzen estimator (Akiba et al., KDD 2019). Each trial is logged
     when it ends; one whose training diverges has no lists, and is logged with 0. Called again,
     tuning goes on where it was interrupted, and more trials are added to those that are there;
-    the choices are the same as without the interruption.
+    the choices are the same as without the interruption. Of several processes that tune the
+    same model on the same data one does, and the others wait for it.
 
     Parameters
     ----------
@@ -132,12 +135,15 @@ def tune(
     scorers, tables = {}, []
     for name, space in spaces.items():
         bar.set_postfix_str(name)
-        study = _study(name, space, fold, k, rng)
-        there = min(len(study.trials), wanted[name])
-        bar.update(there)
-        for _ in range(there, wanted[name]):
-            _one_more(study, space, fold, k, rng, batch_size)
-            bar.update()
+        log = _log(name, space, fold, k, rng)
+        # runs of a sweep share logs: who comes second waits, and finds the trials there
+        with FileLock(log.with_suffix(".lock")):
+            study = _study(name, log)
+            there = min(len(study.trials), wanted[name])
+            bar.update(there)
+            for _ in range(there, wanted[name]):
+                _one_more(study, space, fold, k, rng, batch_size)
+                bar.update()
         done = study.trials[: wanted[name]]
         best = max(done, key=lambda trial: trial.values[0])  # of equally good ones the first
         scorers[name] = space.make(best.params)
@@ -157,16 +163,21 @@ def tune(
     return Tuning(scorers, pd.concat(tables, ignore_index=True))
 
 
-def _study(name: str, space: Space, fold: Fold, k: int, rng: int) -> optuna.Study:
-    """Open the log of a model's trials on these data; it is made if it is not there."""
+def _log(name: str, space: Space, fold: Fold, k: int, rng: int) -> Path:
+    """Return the file of a model's trials on these data; its folder is made."""
     relevant = (fold.relevant.indptr, fold.relevant.indices)
     where = (space.scorer.__name__, dict(space.fixed), repr(sorted(space.ranges.items())))
     key = (name, where, fold.train.fingerprint, relevant, k, rng)
     code = code_behind(__name__, space.make({}))
     file = cache.entry("tuning", key=key, code=code).with_suffix(".log")
     file.parent.mkdir(parents=True, exist_ok=True)
+    return file
+
+
+def _study(name: str, log: Path) -> optuna.Study:
+    """Open a log of trials; it is made if it is not there."""
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    storage = JournalStorage(JournalFileBackend(str(file)))
+    storage = JournalStorage(JournalFileBackend(str(log)))
     return optuna.create_study(
         study_name=name, storage=storage, direction="maximize", load_if_exists=True
     )

@@ -357,7 +357,7 @@ class Shop:
         said["title"] = fit.titles[place]
         return said
 
-    def refit(self, marketplace: Marketplace, *, min_events: int = 3, rng: int = 0) -> None:
+    def refit(self, marketplace: Marketplace, *, rng: int = 0, **cleaning: int) -> None:
         """Fit the same fusion anew, with all evaluations that are saved by now.
 
         Until the new fit is ready the old one serves; what `warm` collected goes with it.
@@ -366,11 +366,12 @@ class Shop:
         ----------
         marketplace
             What the evaluations are added to, by `reclib.serving.feedback.with_evaluations`.
-        min_events
-            As in `reclib.data.prepare`. Customers with less are strangers to the fit; what the
-            store has of them is their history.
         rng
             Seed of the fit.
+        **cleaning
+            `min_events` and the other numbers of `reclib.data.prepare`, as for the first fit; the
+            weights of events stay. Customers who are left out are strangers to the fit; what the
+            store has of them is their history.
 
         Raises
         ------
@@ -381,8 +382,8 @@ class Shop:
         upto = evaluations["id"].to_list()[-1] if len(evaluations) else 0
         prepared = prepare(
             with_evaluations(marketplace, evaluations),
-            min_events=min_events,
             event_weights=self._fit.strength,
+            **cleaning,
         )
         self._fit = self._opened(_twin(self._fit.given).fit(prepared, rng=rng), upto)
 
@@ -694,10 +695,17 @@ class _Fit:
 
 
 def _strength(prepared: Prepared) -> dict[str, float]:
-    """Weights R of events, on the scale of the fit: data without kinds of event have 1 for all."""
-    bought = prepared.weight[prepared.event == EVENTS.index("purchase")]
-    scale = float(bought.max()) / EVENT_WEIGHTS["purchase"] if len(bought) else 1.0
-    return {event: weight * scale for event, weight in EVENT_WEIGHTS.items()}
+    """Weights R of events, as in the fit: data without kinds of event have 1 for all.
+
+    Kinds that the fit has not met are weighed as they usually are beside the strongest it has.
+    """
+    met = {}
+    for event in EVENT_WEIGHTS:
+        if len(weights := prepared.weight[prepared.event == EVENTS.index(event)]):
+            met[event] = float(weights.max())
+    strongest = max(met, key=EVENT_WEIGHTS.__getitem__, default=None)
+    scale = met[strongest] / EVENT_WEIGHTS[strongest] if strongest else 1.0
+    return {event: met.get(event, weight * scale) for event, weight in EVENT_WEIGHTS.items()}
 
 
 def _vectors(fusion: Fusion, prepared: Prepared) -> sp.csr_array:

@@ -27,7 +27,7 @@ def judge(change: float, low: float, high: float, claimed: float) -> str:
     str
         One of `VERDICTS`: ``not measurable`` without a value; ``reversed`` if the whole
         interval is below 0; ``not found`` if it holds 0; ``confirmed`` if it is above 0 and
-        reaches up to the claim; else ``weaker``.
+        the change is at least the claim; else ``weaker``.
 
     Examples
     --------
@@ -40,7 +40,7 @@ def judge(change: float, low: float, high: float, claimed: float) -> str:
         return "reversed"
     if low <= 0:
         return "not found"
-    return "confirmed" if high >= claimed else "weaker"
+    return "confirmed" if change >= claimed else "weaker"
 
 
 def scorecard() -> pd.DataFrame:

@@ -121,19 +121,21 @@ def history_table(metrics: pd.DataFrame, pair: str, name: str) -> Styler:
     Styler
         Variant and length, users, both models' values, the difference with its interval.
     """
-    shown = metrics["variant"].str.contains(", history ") & (metrics["metric"] == name)
-    return _paired_rows(metrics[shown], pair, ["variant"])
+    shown = metrics["variant"].str.contains(", history ")
+    return _paired_rows(metrics[shown], pair, name, ["variant"])
 
 
 def cold_table(metrics: pd.DataFrame, pair: str, name: str) -> Styler:
     """Set a paired difference in rows by protocol and variant; arguments as `history_table`."""
-    return _paired_rows(metrics[metrics["metric"] == name], pair, ["protocol", "variant"])
+    return _paired_rows(metrics, pair, name, ["protocol", "variant"])
 
 
-def _paired_rows(metrics: pd.DataFrame, pair: str, by: list[str]) -> Styler:
+def _paired_rows(metrics: pd.DataFrame, pair: str, name: str, by: list[str]) -> Styler:
     first, second = pair.split("-vs-")
     rows = []
-    for place, part in metrics.groupby(by, sort=False):
+    corrected = metrics[(metrics["model"] == pair) & (metrics["metric"] == f"p_{name}")]
+    p_values = corrected.set_index(by)["value"]
+    for place, part in metrics[metrics["metric"] == name].groupby(by, sort=False):
         values = part.set_index("model")[["value", "low", "high", "users"]]
         if pair not in values.index:
             continue
@@ -143,7 +145,8 @@ def _paired_rows(metrics: pd.DataFrame, pair: str, by: list[str]) -> Styler:
             known = float(values["value"].loc[model])
             row[model] = "–" if np.isnan(known) else f"{known:.4f}"
         row["difference"] = _with_interval(value, low, high, "+")
-        rows.append(row | {"with it": verdict(value, low, high).rsplit(" ", 1)[0]})
+        p = float(p_values.get(place if len(by) > 1 else place[0], np.nan))
+        rows.append(row | {"with it": verdict(value, low, high, p).rsplit(" ", 1)[0]})
     return pd.DataFrame(rows).style.hide().set_table_attributes('class="results"')
 
 

@@ -1,6 +1,9 @@
 """Equal tuning: as many trials for every model, each logged, none lost, none from the test."""
 
 import json
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import ClassVar
 
@@ -85,6 +88,29 @@ def test_every_model_gets_the_same_number_of_trials_unless_its_space_says_fewer(
     }
     counts = tune(spaces, fold, n_trials=4, progress=False).trials.groupby("model").size()
     assert counts.to_dict() == {"noisy": 4, "content": 4, "slow": 2}
+
+
+def test_of_two_that_tune_the_same_one_waits_and_finds_the_trials(
+    fold, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Runs of a sweep share logs; side by side they would try other values than alone."""
+    inside = threading.Semaphore(1)
+    fit = Noisy._fit
+
+    def alone(self: Noisy, prepared: Prepared, rng: int) -> None:
+        assert inside.acquire(blocking=False), "two trials at once"
+        time.sleep(0.02)
+        fit(self, prepared, rng)
+        inside.release()
+
+    monkeypatch.setattr(Noisy, "_fit", alone)
+    with ThreadPoolExecutor(2) as pool:
+        both = [
+            pool.submit(tune, {"noisy": SPACE}, fold, n_trials=5, progress=False) for _ in range(2)
+        ]
+        first, second = (it.result().trials for it in both)
+    pd.testing.assert_frame_equal(first, second)
+    assert len(Noisy.fits) == first["parameters"].nunique() == 5
 
 
 def test_a_value_is_the_ndcg_of_the_protocol(fold) -> None:

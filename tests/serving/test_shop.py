@@ -609,3 +609,16 @@ def test_data_without_kinds_of_event_keep_their_scale(
     assert shop._fit.prepared.weight.tolist() == [1.0] * 7
     store.click("y", "b")
     assert shop._visit(shop._fit, "y").grown.weight.tolist() == pytest.approx([1, 1, 1, 1 / 3])
+
+
+def test_events_weigh_as_in_the_fit(make_market: Callable[..., Marketplace], store: Store) -> None:
+    histories = {"x": ["a", "b", "c"], "y": ["c", "a", "d"]}
+    market = make_market(histories, event=["click", "purchase"] * 3)
+    fitted = Fusion({"popular": Popular()}, {"popular": 1}).fit(
+        prepare(market, event_weights={"click": 1, "cart": 1, "purchase": 9})
+    )
+    shop = Shop(store, fitted)
+    store.click("x", "d")
+    assert shop._visit(shop._fit, "x").grown.weight.tolist() == [1, 9, 1, 1]
+    shop.refit(market, max_per_day=100)
+    assert sorted(shop._fit.prepared.weight.tolist()) == [1] * 4 + [9] * 3

@@ -299,6 +299,20 @@ def test_cold_rows_are_told_apart_by_protocol_and_variant() -> None:
     assert table["a"].tolist() == ["0.5500", "0.5700", "0.5800"]
 
 
+def test_a_difference_is_found_only_if_it_stands_correction() -> None:
+    """As in the tables of differences: the same row must not be better here and nothing there."""
+    metrics = paired("cold-items", "raw", {"a": 0.05, "b": 0.02}, 100)
+    p_value = metrics[(metrics["model"] == "a-vs-b") & (metrics["metric"] == "ndcg@10")].assign(
+        metric="p_ndcg@10", value=0.2, low=np.nan, high=np.nan
+    )
+    weak = pd.concat([metrics, p_value])
+    assert cold_table(metrics, "a-vs-b", "ndcg@10").data["with it"].tolist() == ["better"]
+    assert cold_table(weak, "a-vs-b", "ndcg@10").data["with it"].tolist() == ["not told apart"]
+    weak["variant"] = "raw, history 2"
+    by_history = history_table(weak, "a-vs-b", "ndcg@10").data
+    assert by_history["with it"].tolist() == ["not told apart"]
+
+
 def test_few_users_may_have_no_interval() -> None:
     """Resamples without any of them have no mean, and a difference of 0 no size."""
     metrics = paired("full-loo", "raw, history 1", {"a": 0.05, "b": 0.05}, 1)
