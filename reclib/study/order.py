@@ -2,7 +2,8 @@
 
 In the public Amazon files events of one day are sorted by product id. Three measurements show
 what that is worth: a model that cannot see the direction of time, a model that also prefers later
-ids, and each for users whose last two products are in the order of their ids or against it.
+ids, and each for users whose last two products are in the order of their ids or against it. A
+fourth needs no ids, which may be new since the sorting: an order learned from other users.
 """
 
 from typing import Any, ClassVar
@@ -21,6 +22,7 @@ from reclib.study.spaces import single_scorers
 
 DIRECTED = ("markov", "seqrules", "pctm")  # those that take seconds; `transitions` is `pctm` here
 BLIND, BOOSTED = "blind", "later-ids"
+IDS, OTHERS, RIGHT = "ids", "order-of-others", "in_order"
 
 
 class LaterIds(Scorer):
@@ -95,6 +97,47 @@ def in_order(fold: Fold) -> NDArray[np.bool_]:
     return answer
 
 
+def in_order_of_others(fold: Fold, *, rng: int = 0) -> NDArray[np.float64]:
+    """Say of each user who is asked whether an order learned from other users is right.
+
+    Half of the users teach an order of the products, by their mean place in a history; of the
+    others it is asked whether the product to find comes after the newest one. Then the halves
+    change places.
+
+    Returns
+    -------
+    ndarray
+        float64, shape (n_asked,): 1 or 0, NaN where one of the two products was not taught.
+        Near one half if nothing but customers orders histories, and somewhat more as products
+        come into fashion and go out of it; whatever sorts the file by product raises it,
+        even if the products have other ids since.
+    """
+    train, relevant = fold.train, fold.relevant.tocoo()
+    user = np.concatenate([train.user[train.new], relevant.row])
+    item = np.concatenate([train.item[train.new], relevant.col])
+    order = np.argsort(user, kind="stable")  # the product to find comes last
+    user, item = user[order], item[order]
+    length = np.bincount(user, minlength=train.n_users)
+    place = np.arange(len(user)) - (np.cumsum(length) - length)[user]
+    share = place / np.maximum(length[user] - 1, 1) - 0.5  # from −½, first, to ½, last
+    newest = newest_items(train)
+    known = relevant.row[newest[relevant.row] < train.n_items]
+    target = np.full(train.n_users, -1)
+    target[relevant.row] = relevant.col
+    right = np.full(train.n_users, np.nan)
+    first = np.random.default_rng(rng).random(train.n_users) < 0.5
+    for teaching in (first, ~first):
+        taught = teaching[user]
+        n = np.bincount(item[taught], minlength=train.n_items)
+        # two more users in the middle: what few had says little
+        mean = np.bincount(item[taught], share[taught], train.n_items) / (n + 2)
+        asked = known[~teaching[known]]
+        asked = asked[(n[newest[asked]] > 0) & (n[target[asked]] > 0)]
+        right[asked] = mean[target[asked]] > mean[newest[asked]]
+    answer: NDArray[np.float64] = right[np.diff(fold.relevant.indptr) > 0]
+    return answer
+
+
 def probe_order(
     fold: Fold, *, k: int = 10, boost: float = 2.0, n_resamples: int = 2000, rng: int = 0
 ) -> pd.DataFrame:
@@ -117,7 +160,8 @@ def probe_order(
         Columns as in ``metrics.csv`` without data: `DIRECTED`, untuned, under their names,
         those names with ``:blind`` and with ``:later-ids``, and both differences from the
         first; ndcg alone. The variants are ``raw``, ``raw, ascending users`` and ``raw,
-        descending users``, by `in_order`.
+        descending users``, by `in_order`. The metric ``in_order`` is the share of users whose
+        last two products are in the order of their ids, and of `in_order_of_others`.
     """
     models: dict[str, Scorer] = {}
     compared: dict[str, tuple[str, str]] = {}
@@ -151,4 +195,9 @@ def probe_order(
         for variant, inside in groups.items()
         if inside.any()
     ]
+    sorting = {
+        (IDS, RIGHT): ascending[None].astype(float),
+        (OTHERS, RIGHT): in_order_of_others(fold, rng=rng)[None],
+    }
+    tables.append(summarise(sorting, fold.protocol, "raw", n_resamples=n_resamples, rng=rng))
     return pd.concat(tables, ignore_index=True)

@@ -10,7 +10,14 @@ from reclib.data import Fold, Marketplace, leave_one_out, prepare
 from reclib.data.schema import Interactions, Items, validated
 from reclib.errors import ReclibError
 from reclib.models import PCTM, Popular
-from reclib.study.order import DIRECTED, LaterIds, in_order, newest_items, probe_order
+from reclib.study.order import (
+    DIRECTED,
+    LaterIds,
+    in_order,
+    in_order_of_others,
+    newest_items,
+    probe_order,
+)
 
 N_USERS, N_ITEMS = 300, 60
 
@@ -91,3 +98,24 @@ def test_users_are_parted_by_the_order_of_their_ids(fresh_cache: Path) -> None:
     up = ndcg.loc[("raw, ascending users", "pctm:later-ids-vs-pctm"), "value"]
     down = ndcg.loc[("raw, descending users", "pctm:later-ids-vs-pctm"), "value"]
     assert up > 0 > down
+
+
+def test_an_order_is_found_though_the_products_have_other_ids_since() -> None:
+    """And none where every user's products come in an order of their own."""
+    dealt = in_order_of_others(sorted_days(DEALT))
+    assert np.isfinite(dealt).mean() > 0.9 and np.nanmean(dealt) > 0.7
+    rng = np.random.default_rng(7)
+    rows = [
+        (f"u{user:03d}", ORDERED[item], place)
+        for user in range(N_USERS)
+        for place, item in enumerate(rng.choice(N_ITEMS, 8, replace=False))
+    ]
+    events = pd.DataFrame(rows, columns=["user_id", "item_id", "position"])
+    items = pd.DataFrame({"item_id": ORDERED, "title": "thing"})
+    market = Marketplace("x", validated(events, Interactions, "x"), validated(items, Items, "x"))
+    nothing = in_order_of_others(leave_one_out(prepare(market)).test)
+    assert 0.4 < np.nanmean(nothing) < 0.6
+    table = probe_order(sorted_days(DEALT), n_resamples=100)
+    share = table[table["metric"] == "in_order"].set_index("model")
+    assert share.loc["order-of-others", "value"] == pytest.approx(np.nanmean(dealt))
+    assert share.loc["ids", "value"] == pytest.approx(in_order(sorted_days(DEALT)).mean())
