@@ -140,13 +140,23 @@ def entry(step: str, *, key: object, code: Iterable[str]) -> Path:
 
 
 def read(path: Path) -> Any:
-    """Read an entry; None where there is none, or none that can be read."""
+    """Read an entry; None where there is none, or a damaged one, which `write` replaces.
+
+    Raises
+    ------
+    OSError, MemoryError
+        If the machine cannot read it now, for want of memory or of a right to it. The entry
+        stays, for it may be whole.
+    """
     try:
         return joblib.load(path)
     except FileNotFoundError:
         return None
-    except Exception:  # a damaged pickle may raise anything; the result is computed anew
-        path.unlink(missing_ok=True)
+    except MemoryError:
+        raise
+    except Exception as error:  # a damaged pickle may raise anything; it is computed anew
+        if isinstance(error, OSError) and error.errno is not None:  # of the system, not of gzip
+            raise
         return None
 
 

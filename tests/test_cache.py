@@ -1,5 +1,7 @@
 """The cache: whole files or none, nothing stale, nothing broken."""
 
+import errno
+import gzip
 import pickle
 import subprocess
 import sys
@@ -100,6 +102,9 @@ BROKEN = {
     "text": b"no pickle at all",
     "zlib": zlib.compress(b"something else"),
     "half zlib": zlib.compress(pickle.dumps(list(range(1000))))[:60],
+    "half gzip": gzip.compress(pickle.dumps(list(range(1000))))[:60],
+    "gzip of noise": gzip.compress(b"")[:4] + bytes(range(200)),
+    "bz2 of noise": b"BZh9" + bytes(range(200)),
     "unknown module": b"cno_such_module\nName\n.",
     "unknown name": b"cos\nno_such_name\n.",
     **{f"noise {seed}": garbage(seed) for seed in range(12)},
@@ -113,6 +118,39 @@ def test_a_broken_entry_is_computed_again_and_mended(fresh_cache: Path, content:
     file.write_bytes(content)
     assert remember("new") == "new"
     assert joblib.load(file) == "new"
+
+
+@pytest.mark.parametrize("content", BROKEN.values(), ids=BROKEN)
+def test_a_broken_entry_is_read_as_nothing_and_stays(tmp_path: Path, content: bytes) -> None:
+    file = tmp_path / "entry.joblib"
+    file.write_bytes(content)
+    assert cache.read(file) is None
+    assert file.read_bytes() == content
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        OSError(errno.EMFILE, "Too many open files"),
+        OSError(errno.EIO, "Input/output error"),
+        PermissionError(errno.EACCES, "Permission denied"),
+        MemoryError(),
+    ],
+    ids=repr,
+)
+def test_an_error_that_passes_is_raised_and_the_entry_stays(
+    fresh_cache: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    remember("old")
+
+    def raises(path: Path) -> object:
+        raise error
+
+    with monkeypatch.context() as patch:
+        patch.setattr(joblib, "load", raises)
+        with pytest.raises(type(error)):
+            remember("new")
+    assert cache.cached("step", fail, key=KEY, code=CODE) == "old"
 
 
 def test_no_entry_is_read_as_nothing(fresh_cache: Path) -> None:

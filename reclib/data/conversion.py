@@ -18,7 +18,7 @@ def typed(frame: pl.DataFrame | pd.DataFrame, model: Any, where: str) -> pl.Data
 
     Text becomes a number, a truth value or a moment only where it is one; whole numbers
     become ids. A moment is a date, a date with a time (UTC where it names no zone), or Unix
-    seconds. NaN becomes missing.
+    seconds; a number such as 20240531 is refused, for it is a date. NaN becomes missing.
 
     Parameters
     ----------
@@ -79,7 +79,7 @@ def _converted(column: pl.Series, target: pl.DataType, where: str) -> pl.Series:
     failed = (result.is_null() & column.is_not_null()).arg_true()
     if len(failed):
         [value] = column.slice(failed[0], 1).to_list()
-        hint = "; is it in milliseconds? Divide it by 1,000" if _looks_large(value, target) else ""
+        hint = _hint(value) if target == pl.Datetime else ""
         raise ReclibError(
             f"{where}: column {column.name!r} expects {expected}, "
             f"found {value!r} (row {failed[0]}){hint}"
@@ -87,9 +87,14 @@ def _converted(column: pl.Series, target: pl.DataType, where: str) -> pl.Series:
     return result
 
 
-def _looks_large(value: object, target: pl.DataType) -> bool:
-    """Whether a value that is no moment is a number: of milliseconds, most likely."""
-    return target == pl.Datetime and bool(re.fullmatch(r"\d{11,20}(\.0*)?", str(value)))
+def _hint(value: object) -> str:
+    """Say what a number that is no moment is, most likely."""
+    number = re.fullmatch(r"(\d{8}|\d{11,20})(\.0*)?", str(value).strip())
+    if number is None:
+        return ""
+    if len(digits := number[1]) == 8:
+        return f"; is it a date? Write it as {digits[:4]}-{digits[4:6]}-{digits[6:]}"
+    return "; is it in milliseconds? Divide it by 1,000"
 
 
 def _to_text(column: pl.Series) -> pl.Series:
@@ -141,10 +146,18 @@ def _to_moment(column: pl.Series) -> pl.Series:
 
 def _from_seconds(seconds: pl.Series) -> pl.Series:
     inside = seconds.is_between(EARLIEST.timestamp(), LATEST.timestamp())
-    seconds = seconds.set(~inside, None)
+    seconds = seconds.set(~inside | _looks_like_date(seconds), None)
     if seconds.dtype.is_integer():
         return (seconds.cast(pl.Int64) * 1_000_000).cast(_MOMENT)
     return (seconds.cast(pl.Float64) * 1e6).round().cast(pl.Int64).cast(_MOMENT)
+
+
+def _looks_like_date(seconds: pl.Series) -> pl.Series:
+    """Whether a number is a date without its dashes; as seconds it would be in August 1970."""
+    numbers = seconds.cast(pl.Float64)
+    month, day = numbers // 100 % 100, numbers % 100
+    whole = numbers.is_between(1900_01_01, 2099_12_31) & (numbers % 1 == 0)
+    return whole & month.is_between(1, 12) & day.is_between(1, 31)
 
 
 def _parse_moments(text: pl.Series) -> pl.Series:

@@ -13,7 +13,7 @@ import scipy.sparse as sp
 from numpy.typing import ArrayLike, NDArray
 
 from reclib.data.clean import Cleaning, clean_texts
-from reclib.data.schema import CONTEXT, EVENTS, Marketplace, Step
+from reclib.data.schema import CONTEXT, EVENTS, Marketplace, Step, check_catalogue
 from reclib.errors import ReclibError, unknown
 
 EVENT_WEIGHTS: Mapping[str, float] = {"click": 1.0, "cart": 2.0, "purchase": 3.0}
@@ -232,8 +232,8 @@ def prepare(
     Raises
     ------
     ReclibError
-        If an event has no weight above 0, if a number is out of range, or if no user is
-        left.
+        If an event has no weight above 0, if a number is out of range, if the catalogue
+        has none of the products of the events, or if no user is left.
     """
     limits = {"min_events": min_events, "min_users": min_users, "max_per_day": max_per_day}
     for name, value in limits.items():
@@ -249,6 +249,7 @@ def prepare(
     cleaning = Cleaning("interactions")
     events = _with_products(marketplace.interactions, cleaning)
     listed = marketplace.items["item_id"]
+    check_catalogue(marketplace.items, events, f"{marketplace.name}, items")
     # dense numbers early: every later step is quicker on them than on text
     user_ids, user = _dense(events["user_id"])
     item_ids, item = _dense(pl.concat([listed, events["item_id"]]))
@@ -259,9 +260,10 @@ def prepare(
     events = _drop_impossible(events, cleaning, max_per_day)
     core = _core(events, cleaning, min_events, min_users)
     if core.is_empty():
+        lost = "; ".join(step.why for step in cleaning.steps if step.rows_out < step.rows_in)
         raise ReclibError(
-            f"{marketplace.name}: no user has {min_events} different products or more; "
-            "lower min_events or bring longer histories"
+            f"{marketplace.name}: no user has {min_events} different products or more after "
+            f"cleaning ({lost}); lower min_events or bring longer histories"
         )
 
     acted = np.bincount(core["user"], minlength=len(user_ids)) > 0
@@ -274,9 +276,11 @@ def prepare(
     user_ids, users = _renumbered(user_ids, acted, core["user"])
     item_ids, items = _renumbered(item_ids, touched, core["item"])
     core = core.with_columns(user=users, item=items)
-    oldest_first = pl.col("user").cast(pl.Int64) * (1 << 32) + pl.col("position")
-    core = core[core.select(oldest_first.arg_sort())["user"]]
+    # one after the other, which is quicker than by both at once
+    core = core.sort("position").sort("user", maintain_order=True)
 
+    account = Cleaning("reviews")
+    reviews = _reviews(marketplace.reviews, user_ids, item_ids, account)
     query, queries = _queries(core)
     time = core["timestamp"].to_physical().to_numpy() if "timestamp" in core else None
     event = core["event"].to_numpy()
@@ -292,9 +296,9 @@ def prepare(
         query=query,
         queries=queries,
         context=_context(core),
-        reviews=_reviews(marketplace.reviews, user_ids, item_ids),
+        reviews=reviews,
         items=_catalogue(marketplace.items, item_ids),
-        steps=pd.DataFrame([*marketplace.steps, *cleaning.steps]),
+        steps=pd.DataFrame([*marketplace.steps, *cleaning.steps, *account.steps]),
     )
 
 
@@ -426,15 +430,16 @@ def _context(events: pl.DataFrame) -> pd.DataFrame:
 
 
 def _reviews(
-    reviews: pl.DataFrame | None, user_ids: pl.Series, item_ids: pl.Series
+    reviews: pl.DataFrame | None, user_ids: pl.Series, item_ids: pl.Series, cleaning: Cleaning
 ) -> pd.DataFrame:
     """Reviews by users and of products that are there, on dense ids."""
     columns = ["user", "item", "time", "rating", "text"]
     if reviews is None:
         return pd.DataFrame({name: [] for name in columns})
-    known = reviews.filter(
-        pl.col("user_id").is_in(user_ids.implode()) & pl.col("item_id").is_in(item_ids.implode())
-    )
+    there = pl.col("user_id").is_in(user_ids.implode())
+    there &= pl.col("item_id").is_in(item_ids.implode())
+    why = "{n} by users or of products that are unknown or left out"
+    known = cleaning.keep(reviews, "drop reviews of others", there, why)
     texts = [
         clean_texts(pl.col(name)).replace("", None)
         for name in ("summary", "text")

@@ -241,6 +241,30 @@ def validated(frame: pl.DataFrame | pd.DataFrame, model: Model, where: str) -> p
     return checked
 
 
+def check_catalogue(items: pl.DataFrame, events: pl.DataFrame, where: str) -> None:
+    """Refuse a catalogue that has none of the products of the events.
+
+    Parameters
+    ----------
+    items, events
+        Validated; where either names no product, there is nothing to compare.
+    where
+        What to call the table of items in an error, usually its file.
+
+    Raises
+    ------
+    ReclibError
+        Showing an id of either side.
+    """
+    listed, met = items["item_id"], events["item_id"].drop_nulls()
+    if len(listed) and len(met) and not met.is_in(listed.implode()).any():
+        raise ReclibError(
+            f"{where}: column 'item_id' has none of the products of the interactions: its ids "
+            f"are such as {listed[0]!r}, theirs such as {met[0]!r}; write them alike, leading "
+            "zeros and spaces included"
+        )
+
+
 def _check_events(events: pl.DataFrame, where: str) -> None:
     """Check what concerns two columns: a product for every event, one event a position."""
     search = pl.col("event") == "search" if "event" in events.columns else pl.lit(False)

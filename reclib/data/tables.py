@@ -56,8 +56,9 @@ def read_table(file: Path, *, columns: Sequence[str] | None = None) -> pl.DataFr
     ------
     ReclibError
         Naming the file and, where it can be known, the row or byte at fault: a file that
-        is missing, a folder, empty, damaged or not UTF-8; rows of different lengths; two
-        columns of one name; no rows; a cell of more than `CELL` bytes.
+        is missing, a folder, empty, damaged or not UTF-8; an empty line before the
+        header; rows of different lengths; two columns of one name; no rows; a cell of
+        more than `CELL` bytes.
     """
     if not file.name.endswith(SUFFIXES):
         raise ReclibError(f"{file}: not one of the known formats {', '.join(SUFFIXES)}")
@@ -244,6 +245,8 @@ def _header(file: Path, start: bytes) -> list[str]:
     text = start.decode("utf-8-sig", "ignore")
     if not text.strip():
         raise ReclibError(f"{file}: the file is empty; it needs a header and rows")
+    if not text.splitlines()[0].strip():
+        raise ReclibError(f"{file}: the file starts with an empty line; remove it")
     names = next(csv.reader(io.StringIO(text, newline="")))
     twice = {name for name in names if names.count(name) > 1}
     if twice:

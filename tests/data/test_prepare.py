@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -47,6 +48,18 @@ def test_nobody_left_is_refused_with_the_way_out(make_market: Callable[..., Mark
         prepare(make_market(HISTORIES), min_events=5)
 
 
+def test_nobody_left_is_told_what_cleaning_dropped(
+    make_market: Callable[..., Marketplace],
+) -> None:
+    found = make_market({"anna": "ABC", "bert": "AB"}, timestamp=pd.Timestamp(0, tz="UTC"))
+    with pytest.raises(
+        ReclibError, match=r"cleaning \(5 events without a time, before 1990[^;]*\);"
+    ):
+        prepare(found)
+    with pytest.raises(ReclibError, match=r"cleaning \(4 users with fewer than 5 [^;]*\);"):
+        prepare(make_market(HISTORIES), min_events=5)
+
+
 def test_dense_ids_do_not_depend_on_the_order_of_rows(
     make_market: Callable[..., Marketplace],
 ) -> None:
@@ -67,6 +80,21 @@ def test_dense_ids_do_not_depend_on_the_order_of_rows(
 def test_events_come_oldest_first_by_position(make_prepared: Callable[..., Prepared]) -> None:
     ready = make_prepared({"b": "CAB", "a": "BAC"})
     assert ["".join(ready.item_ids[ready.item[ready.user == u]]) for u in (0, 1)] == ["BAC", "CAB"]
+
+
+def test_positions_may_be_as_large_as_milliseconds_since_1970(
+    make_market: Callable[..., Marketplace],
+) -> None:
+    found = make_market({f"u{user}": "CABD" for user in range(9)})
+    # as times that lie far apart, and with the largest number of all
+    places = {0: 1_000_000_000_000, 1: 1_700_000_000_000, 2: 2**62, 3: 2**63 - 1}
+    position = pl.col("position").replace_strict(places)
+    events = found.interactions.with_columns(position).sample(fraction=1, shuffle=True, seed=1)
+    events = validated(events, Interactions, "here")
+    ready = prepare(Marketplace("late", events, found.items))
+    assert ready.user.tolist() == sorted([*range(9)] * 4)
+    assert "".join(ready.item_ids[ready.item]) == "CABD" * 9
+    assert ready.fingerprint == prepare(replace(found, name="late")).fingerprint
 
 
 def test_repeats_are_summed_in_the_matrix(make_prepared: Callable[..., Prepared]) -> None:
@@ -153,6 +181,16 @@ def test_products_nobody_touched_and_products_nobody_listed_are_both_kept(
     assert ready.items["price"].fillna(-1).tolist() == [-1, -1, -1, 2]
     assert ready.steps["why"].iloc[-1].startswith("2 products without a row")
     assert ready.matrix.toarray().tolist() == [[1, 1, 1, 0]]
+
+
+@pytest.mark.parametrize("strange", [["001", "002"], [" A", "B "], ["a", "b"]])
+def test_a_catalogue_of_other_ids_is_refused_with_one_of_each_side(
+    make_market: Callable[..., Marketplace], strange: list[str]
+) -> None:
+    found = make_market({"anna": "ABC"}, pd.DataFrame({"item_id": strange}))
+    message = f"tiny, items: column 'item_id' has none .*such as '{strange[0]}'.*such as 'A'; write"
+    with pytest.raises(ReclibError, match=message):
+        prepare(found)
 
 
 def test_a_text_is_what_is_there_in_one_order(make_market: Callable[..., Marketplace]) -> None:
@@ -371,6 +409,12 @@ def test_reviews_come_with_dense_ids_and_clean_text() -> None:
     assert reviews["user"].tolist() == [0, 0, 1, 1]
     assert reviews["item"].tolist() == [0, 1, 2, 1]
     assert reviews["text"].tolist() == ["Good. very", "bad", "So", "Old. friend"]
+
+
+def test_reviews_of_unknown_users_or_products_are_counted() -> None:
+    step = with_reviews().steps.set_index("step").loc["drop reviews of others"]
+    assert (step.table, step.rows_in, step.rows_out) == ("reviews", 5, 4)
+    assert step.why.startswith("1 by users or of products that are unknown")
 
 
 def test_a_review_goes_with_the_last_event_it_belongs_to() -> None:

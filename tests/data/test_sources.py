@@ -144,6 +144,41 @@ def test_reviews_alone_become_the_interactions(tmp_path: Path) -> None:
     assert found.reviews is not None and len(found.reviews) == 2
 
 
+def test_reviews_alone_may_have_a_position_in_place_of_a_time(tmp_path: Path) -> None:
+    table = REVIEWS.drop("timestamp").with_columns(
+        user_id=pl.lit("007"), position=pl.Series([1, 0])
+    )
+    write(tmp_path / "shop", "reviews", table)
+    events = load(tmp_path / "shop").interactions
+    assert events.columns == ["user_id", "item_id", "position", "rating"]
+    assert events["position"].to_list() == [1, 0]
+
+
+@pytest.mark.parametrize(
+    ("position", "message"),
+    [([0, 0], "user '007' has 0 twice in column 'position'"), ([0, -1], "'position' expects")],
+)
+def test_a_bad_position_of_a_review_is_refused(
+    tmp_path: Path, position: list[int], message: str
+) -> None:
+    table = REVIEWS.with_columns(user_id=pl.lit("007"), position=pl.Series(position))
+    write(tmp_path / "shop", "reviews", table)
+    with pytest.raises(ReclibError, match=rf"reviews\.csv: .*{message}"):
+        load(tmp_path / "shop")
+
+
+@pytest.mark.parametrize("size", ["smoke", "full"])
+@pytest.mark.parametrize("ids", [["None ", " 01"], ["none", "1"]])
+def test_items_of_which_users_met_none_are_refused_in_every_size(
+    crowd: Path, ids: list[str], size: str
+) -> None:
+    # a draw of users keeps the products they met, so it must not come first
+    write(crowd, "items", pl.DataFrame({"item_id": ids}))
+    message = rf"crowd/items\.csv: .*such as '{ids[0]}'.*such as 'of u0000'; write them alike"
+    with pytest.raises(ReclibError, match=message):
+        load(crowd, size=size)
+
+
 @pytest.mark.parametrize("size", ["smoke", "full"])
 def test_impressions_alone_follow_nobody_and_come_whole(tmp_path: Path, size: str) -> None:
     many = pl.concat([IMPRESSIONS] * 1000)

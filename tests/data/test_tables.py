@@ -160,6 +160,7 @@ class Typed(pa.DataFrameModel):
 
 NOON = datetime(2024, 5, 31, 12, tzinfo=UTC)
 SECONDS = int(NOON.timestamp())
+APRIL = datetime(1970, 4, 26, 17, 46, 40, tzinfo=UTC)  # second 10,000,000
 BERLIN = timezone(timedelta(hours=2))
 
 
@@ -186,6 +187,9 @@ BERLIN = timezone(timedelta(hours=2))
         ("moment", [SECONDS, SECONDS + 1], [NOON, NOON + timedelta(seconds=1)]),
         ("moment", [SECONDS + 0.5, np.nan], [NOON + timedelta(seconds=0.5), None]),
         ("moment", [str(SECONDS), f"{SECONDS}.25"], [NOON, NOON + timedelta(seconds=0.25)]),
+        ("moment", [10_000_000, 20_241_331], [APRIL, datetime(1970, 8, 23, 6, 35, 31, tzinfo=UTC)]),
+        ("moment", [np.int8(5)], [datetime(1970, 1, 1, 0, 0, 5, tzinfo=UTC)]),
+        ("moment", ["20240531.5"], [datetime(1970, 8, 23, 6, 22, 11, 500_000, tzinfo=UTC)]),
         ("moment", ["2024-05-31", None], [datetime(2024, 5, 31, tzinfo=UTC), None]),
         ("moment", [date(2024, 5, 31)], [datetime(2024, 5, 31, tzinfo=UTC)]),
         ("moment", pd.to_datetime(["2024-05-31 12:00", None]), [NOON, None]),
@@ -250,6 +254,9 @@ def test_columns_that_are_not_declared_stay_as_they_are() -> None:
         ("moment", [-1], "from 1970 to 2200"),
         ("moment", [SECONDS * 1000], "found 1717156800000 .*milliseconds.* Divide"),
         ("moment", [f"{SECONDS * 1000}"], "milliseconds.* Divide"),
+        ("moment", [20240531], "found 20240531 .*row 0.*is it a date. Write it as 2024-05-31"),
+        ("moment", [SECONDS, 19991231.0, None], "found 19991231.0 .*row 1.*as 1999-12-31"),
+        ("moment", ["2024-05-31", " 20240601 "], "found ' 20240601 ' .*row 1.*as 2024-06-01"),
         ("moment", [True], "a moment"),
     ],
 )

@@ -4,7 +4,14 @@ from pathlib import Path
 
 import polars as pl
 
-from reclib.data.schema import TABLES, Interactions, Marketplace, empty_interactions, validated
+from reclib.data.schema import (
+    TABLES,
+    Interactions,
+    Marketplace,
+    check_catalogue,
+    empty_interactions,
+    validated,
+)
 from reclib.data.tables import SUFFIXES, read_table, typed
 from reclib.errors import ReclibError
 
@@ -25,14 +32,14 @@ def read(folder: Path) -> Marketplace:
     Marketplace
         Named as the folder. Where interactions have no position, it follows from their
         time; events of one moment keep the order of the file. Without interactions each
-        review is one. Without items, the catalogue is every product that is named, in
-        the order of its id.
+        review is one, by the same rule. Without items, the catalogue is every product
+        that is named, in the order of its id.
 
     Raises
     ------
     ReclibError
         A table that cannot be read, breaks the schema or is there in two formats; none
-        that tells what users did or saw.
+        that tells what users did or saw; items of which users met none.
     """
     files = {table: file for table in TABLES if (file := _find(folder, table))}
     tables = {
@@ -43,14 +50,15 @@ def read(folder: Path) -> Marketplace:
     if "interactions" in files:
         events = _read_events(files["interactions"])
     elif "reviews" in files:
-        events = placed(tables["reviews"], str(files["reviews"]))
-        events = events.select("user_id", "item_id", "position", "rating", "timestamp")
+        events = _reviewed(tables["reviews"], str(files["reviews"]))
     elif "impressions" in files:
         events = empty_interactions()
     else:
         raise ReclibError(
             f"{folder / 'interactions'}: no such table; expected one of {', '.join(SUFFIXES)}"
         )
+    if "items" in tables:
+        check_catalogue(tables["items"], events, str(files["items"]))
     return Marketplace(
         name=folder.name,
         interactions=events,
@@ -100,6 +108,15 @@ def _read_events(file: Path) -> pl.DataFrame:
     if "position" not in table.columns and "user_id" in table.columns:
         table = placed(typed(table, Interactions, str(file)), str(file))
     return validated(table, Interactions, str(file))
+
+
+def _reviewed(reviews: pl.DataFrame, where: str) -> pl.DataFrame:
+    """Take each review for an event."""
+    if "position" not in reviews.columns:
+        reviews = placed(reviews, where)
+    columns = ("user_id", "item_id", "position", "rating", "timestamp")
+    events = reviews.select(name for name in columns if name in reviews.columns)
+    return validated(events, Interactions, where)
 
 
 def _named(tables: list[pl.DataFrame]) -> pl.DataFrame:
