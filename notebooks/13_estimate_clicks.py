@@ -244,10 +244,7 @@ estimated = estimate_campaign(
 import pandas as pd
 
 measured = pd.concat([rounds.drop(columns="round"), estimated.metrics])
-if data == shop.name:  # the values of a set lie in its own folder
-    write_measured(
-        measured.assign(data=shop.name), run_folder(data, size), CTR_FILE
-    )
+measured = measured.assign(data=shop.name)
 pairs = by_pair(estimated.metrics)
 repeated = pairs["model"].str.contains(" runs")
 tables.metrics_table(
@@ -291,13 +288,18 @@ if "open-bandit" in present():
     bandit = compare_policies(
         log.impressions, log.items, n_resamples=n_resamples, rng=seed
     )
-    written = bandit.metrics.assign(data=log.name)
-    write_measured(written, run_folder(log.name, "full"), CTR_FILE)
+    measured = pd.concat([measured, bandit.metrics.assign(data=log.name)])
     pairs = by_pair(bandit.metrics)
     display(tables.metrics_table(pairs, ["ctr", *estimators], mark=False))
     display(tables.doubts_table(bandit.diagnosed))
 else:
     display(Markdown("Not here; `reclib fetch open-bandit` brings it."))
+
+# %% tags=["hide-input"]
+# a run files what is measured on its own data, whichever other sets are there
+own = measured[measured["data"] == data]
+if len(own):
+    write_measured(own, run_folder(data, size), CTR_FILE)
 
 # %% [markdown]
 # `ctr` is what the policy got in its own log. The relative error, as a mean over resamples of
@@ -326,7 +328,8 @@ if "open-bandit" in present():
 # - A click-through rate is measured where somebody was shown something, or where the truth is
 #   known. It is never a hit rate.
 # - A policy that learns from its own clicks changes what is popular; how much, the rounds say.
-# - From the log of another policy IPS, SNIPS and DR are right on average if the probabilities
-#   are. The diagnostics say when a few impressions decide.
+# - From the log of another policy IPS and DR are right on average if the probabilities are,
+#   and SNIPS comes near with the size of the log. The diagnostics say when a few impressions
+#   decide.
 #
 # Next: [which protocol the paper used](14_match_protocols).

@@ -74,7 +74,7 @@ def bag_of_words(texts: Sequence[str], **_: object) -> Embeddings:
 
 @pytest.fixture(scope="session", autouse=True)
 def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """No test reads or writes the project's cache."""
+    """Nothing in this process touches the project's cache; kernels that a test starts do use it."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(paths, "CACHE", tmp_path_factory.mktemp("cache"))
         yield

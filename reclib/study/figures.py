@@ -21,7 +21,7 @@ GREY = "#6b7280"
 COLOURS: Mapping[str, str] = {
     "random": "#b0b7c3",
     "popular": "#6b7280",
-    "content": "#0072b2",
+    **dict.fromkeys(("content", "content:tuned"), "#0072b2"),
     "collaborative": "#009e73",
     "collaborative:interactions": "#56b4e9",
     **dict.fromkeys(("language", "language:tuned"), "#cc79a7"),

@@ -8,7 +8,6 @@ default, so every name and type is checked here.
 
 import ast
 import math
-import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from reclib import paths
-from reclib.data.sources import SOURCES, check_size, find_folder
+from reclib.data.sources import SOURCES, check_size, find_folder, own_name
 from reclib.errors import ReclibError, unknown
 
 if TYPE_CHECKING:
@@ -116,12 +115,7 @@ def data_name(data: str) -> str:
     >>> data_name("amazon-2014/Beauty"), data_name("/home/me/my shop (2024)")
     ('amazon-2014-Beauty', 'my-shop-2024')
     """
-    if data in SOURCES:
-        return data.replace("/", "-")
-    safe = re.sub(r"[^A-Za-z0-9._]+", "-", Path(data).name).strip("-.")
-    # an own folder must not pass for a set that the study knows
-    known = {name.replace("/", "-") for name in SOURCES}
-    return f"own-{safe}" if safe in known or not safe else safe
+    return data.replace("/", "-") if data in SOURCES else own_name(Path(data))
 
 
 def resolve_data(data: str, size: str) -> str:

@@ -64,6 +64,11 @@ class Run:
         made_of = [text, self.passed(source), self.library, self.lock, self.data_files]
         return hashlib.sha256(json.dumps(made_of, sort_keys=True).encode()).hexdigest()
 
+    def earlier(self) -> dict[str, Any]:
+        """Read what the last run of this name left in the folder about itself, if it did."""
+        there = (self.folder / results.PROVENANCE_FILE).is_file()
+        return results.read_provenance(self.folder) if there else {}
+
     def fresh(self, source: Path) -> Mapping[str, Any] | None:
         """Return the executed notebook's mark if nothing that it depends on has changed."""
         return fresh_mark(executed(source), self.stamp(source), self.folder)
@@ -86,10 +91,15 @@ def fresh_mark(notebook: Path, stamp: str, folder: Path) -> Mapping[str, Any] | 
     except (OSError, ValueError):
         return None
     mark: Mapping[str, Any] = read.metadata.get("reclib", {})
+    return mark if _holds(mark, stamp, folder) else None
+
+
+def _holds(mark: Mapping[str, Any], stamp: str, folder: Path) -> bool:
+    """Say whether a mark has this stamp, and its result files are as they were written."""
     if mark.get("stamp") != stamp:
-        return None
+        return False
     now = hashes(folder)
-    return mark if all(now.get(name) == sha for name, sha in mark["results"].items()) else None
+    return all(now.get(name) == sha for name, sha in mark["results"].items())
 
 
 def executed(source: Path) -> Path:
@@ -98,8 +108,12 @@ def executed(source: Path) -> Path:
 
 
 def provenance(this: Run, started: str) -> dict[str, Any]:
-    """Gather what a reader needs to repeat the run, and to see that nothing was changed."""
-    marks = {source: this.fresh(source) for source in notebooks()}
+    """Gather what a reader needs to repeat the run, and to see that nothing was changed.
+
+    The result files are those that its notebooks wrote with these parameters and this code; the
+    folder may hold others.
+    """
+    marks = _marks(this)
     return {
         "data": data_name(this.parameters["data"]),
         "size": this.parameters["size"],
@@ -116,17 +130,32 @@ def provenance(this: Run, started: str) -> dict[str, Any]:
                 "stamp": mark["stamp"],
                 "seconds": mark["seconds"],
                 "joules": mark.get("joules"),
+                "results": dict(mark["results"]),
             }
             for source, mark in marks.items()
-            if mark
         },
-        "results": {
-            name: sha
-            for name, sha in hashes(this.folder).items()
-            if name != results.PROVENANCE_FILE
-        },
+        "results": dict(
+            sorted(file for mark in marks.values() for file in mark["results"].items())
+        ),
         "machine": doctor.machine(),
     }
+
+
+def _marks(this: Run) -> dict[Path, Mapping[str, Any]]:
+    """Find the mark of every notebook whose results are this run's.
+
+    All runs share the pages of the book, so a page may be another run's by now; what the folder
+    says of the notebook then stands in for it.
+    """
+    before = this.earlier().get("notebooks", {})
+    marks = {}
+    for source in notebooks():
+        earlier = before.get(source.stem, {})
+        if mark := this.fresh(source):
+            marks[source] = mark
+        elif _holds(earlier, this.stamp(source), this.folder):
+            marks[source] = earlier
+    return marks
 
 
 def git_state(code: Sequence[str] = CODE) -> dict[str, Any] | None:

@@ -28,6 +28,7 @@ MODELS = (
     "random",
     "popular",
     "content",
+    "content:tuned",
     "collaborative",
     "collaborative:interactions",
     "language",
@@ -252,9 +253,16 @@ def record(data: str, size: str, *, allow_dirty: bool = False) -> Path:
     """
     source, target = run_folder(data, size), reference_folder(data)
     provenance = read_provenance(source)
-    if read_values(source, provenance["results"]).empty:
+    made = provenance["results"]
+    if read_values(source, made).empty:
         raise ReclibError(f"{source} holds no values; run notebooks that measure, then record")
-    for name, recorded in provenance["results"].items():
+    for name in RECORDED:
+        if name not in (*made, PROVENANCE_FILE) and (source / name).is_file():
+            raise ReclibError(
+                f"{source / name} is not of this run, but of one with other parameters, data or "
+                "code; run its notebook again, or delete the file, then record"
+            )
+    for name, recorded in made.items():
         if not (source / name).is_file() or file_hash(source / name) != recorded:
             raise ReclibError(f"{source / name} is not as its run left it; run again, then record")
     git = provenance["git"]

@@ -21,6 +21,7 @@ import nbformat
 import papermill
 import psutil
 import zmq
+from filelock import FileLock, Timeout
 from ipykernel.kernelspec import write_kernel_spec
 from nbformat import NotebookNode
 from papermill.exceptions import PapermillExecutionError, strip_color
@@ -86,13 +87,70 @@ def run(
     Raises
     ------
     ReclibError
-        Before anything starts, if a parameter, a notebook or the data are not right.
+        Before anything starts, if a parameter, a notebook or the data are not right, if
+        another run is going on, or if the folder holds results of other data.
     NotebookFailed
         If a cell raised, took too long, or its kernel died.
     """
     this = Run(load_parameters(data, size, seed=seed, overrides=overrides))
     todo = find_notebooks(only) if only else notebooks()
     started = datetime.now(UTC).isoformat(timespec="seconds")
+    with locked(paths.EXECUTED, "run", "wait for its end"):
+        earlier = _earlier(this)
+        executed_any = _execute_all(this, todo, force=force, timeout=timeout)
+        if executed_any or earlier.get("parameters") != this.parameters:
+            results.write_json(provenance(this, started), this.folder / results.PROVENANCE_FILE)
+        if only and (stale := [other.stem for other in notebooks() if not this.fresh(other)]):
+            print(f"The book shows other settings or older code in: {', '.join(stale)}")
+        if (this.folder / results.METRICS_FILE).is_file():
+            where = {"data": data_name(data), "size": size, "path": this.name}
+            results.write_json(where, paths.RUNS / "latest.json")
+    return this.folder
+
+
+@contextmanager
+def locked(folder: Path, who: str, mend: str) -> Iterator[None]:
+    """Keep every other process out of a folder; the lock ends with this process.
+
+    Parameters
+    ----------
+    folder
+        Made if it is not there.
+    who
+        What writes to it, for the message.
+    mend
+        What to do where another one does.
+
+    Raises
+    ------
+    ReclibError
+        Another one does.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(folder / ".lock", timeout=0)
+    try:
+        lock.acquire()
+    except Timeout:
+        raise ReclibError(f"another {who} writes to {folder}; {mend}") from None
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _earlier(this: Run) -> dict[str, Any]:
+    """Read what made the results that are there; refuse those of other data of the same name."""
+    earlier, data = this.earlier(), this.parameters["data"]
+    if earlier and (other := earlier["parameters"]["data"]) != data:
+        raise ReclibError(
+            f"{this.folder} holds the results of {other}, which has the same name as {data}; "
+            "rename one of the two, or delete these results"
+        )
+    return earlier
+
+
+def _execute_all(this: Run, todo: Sequence[Path], *, force: bool, timeout: int) -> bool:
+    """Run the notebooks that are out of date; say whether there were any."""
     executed_any = False
     with kernel_environment(), _progress(len(todo)) as (begin, end):
         for source in todo:
@@ -116,14 +174,7 @@ def run(
                 ) from None
             executed_any = True
             end(source.stem, f"{mark['seconds']:.1f} s")
-    if executed_any or not (this.folder / results.PROVENANCE_FILE).is_file():
-        results.write_json(provenance(this, started), this.folder / results.PROVENANCE_FILE)
-    if only and (stale := [other.stem for other in notebooks() if not this.fresh(other)]):
-        print(f"The book shows other settings or older code in: {', '.join(stale)}")
-    if (this.folder / results.METRICS_FILE).is_file():
-        where = {"data": data_name(data), "size": size, "path": this.name}
-        results.write_json(where, paths.RUNS / "latest.json")
-    return this.folder
+    return executed_any
 
 
 @contextmanager

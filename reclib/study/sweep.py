@@ -19,7 +19,6 @@ from typing import TYPE_CHECKING, Any
 
 import joblib
 import pandas as pd
-from filelock import FileLock, Timeout
 from papermill.exceptions import PapermillExecutionError
 from tqdm import tqdm
 
@@ -27,7 +26,13 @@ from reclib import cache, paths
 from reclib.errors import ReclibError, unknown
 from reclib.study import cluster, results
 from reclib.study.provenance import Run, fresh_mark
-from reclib.study.runner import Interrupted, NotebookFailed, execute, kernel_environment
+from reclib.study.runner import (
+    Interrupted,
+    NotebookFailed,
+    execute,
+    kernel_environment,
+    locked,
+)
 from reclib.study.sweep_plan import MOST, Plan, PlannedRun, read_plan, settings_hash
 
 if TYPE_CHECKING:
@@ -125,7 +130,7 @@ def run_sweep(
     folder = sweep_folder(plan.name)
     share = _share(workers, len(plan.runs)) if scheduler is None else None
     tasks = _tasks(plan, threads=share and share[1], timeout=timeout)
-    with _locked(folder):
+    with locked(folder, "sweep", "wait for its end, or give this one's file another name"):
         outcomes = _finished(tasks)
         print(f"{plan.name}: {_state(outcomes, tasks)}", flush=True)
         try:
@@ -339,24 +344,6 @@ def _share(workers: int | None, n_runs: int) -> tuple[int, int]:
         raise ReclibError(f"--workers {workers}: allowed is 1 or more")
     n_workers = min(workers or cores, n_runs)
     return n_workers, max(1, cores // n_workers)
-
-
-@contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    """Keep every other sweep out of a folder; the lock ends with this process."""
-    folder.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(folder / ".lock", timeout=0)
-    try:
-        lock.acquire()
-    except Timeout:
-        raise ReclibError(
-            f"another sweep writes to {folder}; wait for its end, or give this one's file "
-            "another name"
-        ) from None
-    try:
-        yield
-    finally:
-        lock.release()
 
 
 @contextmanager

@@ -1,5 +1,6 @@
 """What the runs of a sweep show: a metric along a parameter or over two, and the best run."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import matplotlib.pyplot as plt
@@ -47,8 +48,9 @@ def pick(table: pd.DataFrame, metric: str, *, models: list[str] | None = None) -
             raise unknown("model", model, rows["model"].unique())
     rows = rows[rows["model"].isin(models)] if models else rows
     for column in ("protocol", "variant", "data"):
-        found = rows[column].unique()
-        if len(found) > 1 and rows.duplicated(["run", "model"]).any():
+        # the sweep itself may vary it: only several values within a run are too many
+        if rows.groupby(["run", "model"])[column].nunique().max() > 1:
+            found = rows[column].unique()
             raise ReclibError(
                 f"a run has {metric} under several values of {column!r} ({', '.join(found)}); "
                 f"take one of them, as in table[table[{column!r}] == {found[0]!r}]"
@@ -78,21 +80,11 @@ def line_plot(rows: pd.DataFrame, across: str, *, ax: Axes | None = None) -> Axe
     column = _column(rows, across)
     if ax is None:
         _, ax = plt.subplots(figsize=(COLUMN, 3.6))
-    numeric = is_numeric_dtype(rows[column]) and not is_bool_dtype(rows[column])
-    marks = None if numeric else {value: at for at, value in enumerate(rows[column].unique())}
-    for model, own in rows.groupby("model", sort=False):
-        x = own[column] if marks is None else own[column].map(marks)
-        numbers = own[["value", "low", "high"]].astype(float).assign(x=x.astype(float))
-        mean = numbers.groupby("x").mean()
-        colour = COLOURS.get(str(model), GREY)
-        ax.plot(mean.index, mean["value"], color=colour, marker="o", markersize=3, label=model)
-        ax.fill_between(
-            mean.index, mean["low"], mean["high"], color=colour, alpha=0.15, linewidth=0
-        )
-        if len(mean) < len(numbers):
-            ax.scatter(numbers["x"], numbers["value"], s=12, color=colour, alpha=0.6, linewidth=0)
-    if marks is not None:
-        ax.set_xticks(list(marks.values()), [str(value) for value in marks])
+    looks = {
+        model: {"color": COLOURS.get(model, GREY), "marker": "o", "markersize": 3}
+        for model in rows["model"].unique()
+    }
+    _draw_lines(ax, rows, x=column, y="value", of="model", looks=looks)
     ax.set_xlabel(across)
     ax.set_ylabel(f"{rows['metric'].iloc[0]}; band: 95 % interval")
     ax.legend(fontsize=8)
@@ -153,22 +145,11 @@ def gain_plot(table: pd.DataFrame, across: str) -> Figure:
         several runs of one value, means, and each run a dot.
     """
     figure, ax = plt.subplots(figsize=(COLUMN, 3.4))
-    numeric = is_numeric_dtype(table[across])
-    marks = list(dict.fromkeys(table[across]))
-    looks = {"Table II": ("o-", COLOURS["traditional"]), "all models": ("s-", COLOURS["language"])}
-    for pair, own in table.groupby("pair", sort=False):
-        style, colour = looks[str(pair)]
-        x = own[across] if numeric else own[across].map(marks.index)
-        numbers = own[["gain", "low", "high"]].assign(x=x.astype(float))
-        mean = numbers.groupby("x").mean()
-        ax.plot(mean.index, mean["gain"], style, color=colour, markersize=4, label=pair)
-        ax.fill_between(
-            mean.index, mean["low"], mean["high"], color=colour, alpha=0.15, linewidth=0
-        )
-        if len(mean) < len(numbers):
-            ax.scatter(numbers["x"], numbers["gain"], s=12, color=colour, alpha=0.6, linewidth=0)
-    if not numeric:
-        ax.set_xticks(range(len(marks)), marks)
+    looks = {
+        "Table II": {"color": COLOURS["traditional"], "marker": "o", "markersize": 4},
+        "all models": {"color": COLOURS["language"], "marker": "s", "markersize": 4},
+    }
+    _draw_lines(ax, table, x=across, y="gain", of="pair", looks=looks)
     ax.axhline(0, color="black", linewidth=0.8)
     ax.yaxis.set_major_formatter(PercentFormatter(1))
     ax.set_xlabel(across)
@@ -183,6 +164,28 @@ def best_run(rows: pd.DataFrame) -> "pd.Series[Any]":
     Choose on validation, or the best of many runs flatters.
     """
     return rows.iloc[int(rows["value"].to_numpy(float, na_value=-np.inf).argmax())]
+
+
+def _draw_lines(
+    ax: Axes, rows: pd.DataFrame, *, x: str, y: str, of: str, looks: Mapping[str, Any]
+) -> None:
+    """Draw the mean of `y` along `x` with its band, a line for each value of `of`.
+
+    Where several rows have one `x`, each is a dot; texts and truth values stand side by side.
+    """
+    numeric = is_numeric_dtype(rows[x]) and not is_bool_dtype(rows[x])
+    marks = None if numeric else {value: at for at, value in enumerate(rows[x].unique())}
+    for name, own in rows.groupby(of, sort=False):
+        look, at = looks[str(name)], own[x] if marks is None else own[x].map(marks)
+        numbers = own[[y, "low", "high"]].astype(float).assign(x=at.astype(float))
+        mean = numbers.groupby("x").mean()
+        ax.plot(mean.index, mean[y], label=name, **look)
+        band = {"color": look["color"], "linewidth": 0}
+        ax.fill_between(mean.index, mean["low"], mean["high"], alpha=0.15, **band)
+        if len(mean) < len(numbers):
+            ax.scatter(numbers["x"], numbers[y], s=12, alpha=0.6, **band)
+    if marks is not None:
+        ax.set_xticks(list(marks.values()), [str(value) for value in marks])
 
 
 def _column(rows: pd.DataFrame, parameter: str) -> str:

@@ -12,6 +12,7 @@ import nbformat
 import pytest
 
 from reclib import paths
+from reclib.study import results
 from reclib.study.parameters import notebooks
 
 SOURCES = notebooks()
@@ -44,19 +45,36 @@ def with_expected_outputs(source: Path) -> nbformat.NotebookNode:
 
 @pytest.mark.parametrize("source", SOURCES, ids=lambda source: source.stem)
 def test_runs_alone_at_smoke_size(source: Path, tmp_path: Path) -> None:
-    """In any order: each run starts from nothing but the library."""
+    """In any order: each run starts from nothing but the library, and leaves the reader's alone."""
+    results_folder = tmp_path / "results"
     file = tmp_path / f"{source.stem}.ipynb"
     nbformat.write(with_expected_outputs(source), file)
     command = ["-m", "pytest", "--nbval-lax", "--nbval-current-env", "-q", "-p", "no:cacheprovider"]
     done = subprocess.run(
         [sys.executable, *command, "--rootdir", str(tmp_path), str(file)],
         cwd=tmp_path,
-        env=os.environ | {"TQDM_DISABLE": "1", "HF_HUB_OFFLINE": "1"},
+        env=os.environ
+        | {"TQDM_DISABLE": "1", "HF_HUB_OFFLINE": "1", results.RUN_FOLDER: str(results_folder)},
         capture_output=True,
         text=True,
         timeout=600,
     )
     assert done.returncode == 0, done.stdout[-4000:]
+    assert results_folder.exists() == ("run_folder(" in source.read_text(encoding="utf-8"))
+
+
+@pytest.mark.parametrize("source", SOURCES, ids=lambda source: source.stem)
+def test_result_files_are_written_once_into_the_folder_of_the_run(source: Path) -> None:
+    """In a sweep that is one folder, whatever data a notebook asks for, and files would meet."""
+    calls = [
+        node
+        for node in ast.walk(ast.parse(source.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)
+    ]
+    folders = {ast.unparse(call) for call in calls if call.func.id == "run_folder"}
+    assert folders <= {"run_folder(data, size)"}
+    written = [ast.unparse(call.args[-1]) for call in calls if call.func.id == "write_measured"]
+    assert len(written) == len(set(written))
 
 
 @pytest.mark.parametrize("source", SOURCES, ids=lambda source: source.stem)

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from reclib import paths
+from reclib.data import load
 from reclib.errors import ReclibError
 from reclib.study import parameters
 from reclib.study.parameters import declared_parameters, load_parameters, read_yaml
@@ -173,6 +174,16 @@ def test_an_own_folder_becomes_absolute_and_has_a_safe_name(
     assert load_parameters("my shop", "full")["data"] == str(folder)
     assert parameters.data_name(str(folder)) == "my-shop"
     assert parameters.data_name("elsewhere/simulated") == "own-simulated"
+
+
+@pytest.mark.parametrize("name", ["amazon-beauty", "amazon-2014-Beauty", "my shop"])
+def test_a_page_names_an_own_folder_as_its_results_are_filed(tmp_path: Path, name: str) -> None:
+    """So it never passes for a set that the study knows."""
+    (tmp_path / name).mkdir()
+    table = "user_id,item_id,position\n" + "".join(f"u,i{n},{n}\n" for n in range(3))
+    (tmp_path / name / "interactions.csv").write_text(table)
+    found = load(tmp_path / name, size="full").name
+    assert found == parameters.data_name(str(tmp_path / name)) != name
 
 
 def test_a_category_of_a_family_has_a_name_without_a_slash() -> None:

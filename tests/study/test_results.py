@@ -295,17 +295,28 @@ def test_a_recorded_run_verifies(finished: Path, capsys: pytest.CaptureFixture[s
 
 def test_what_notebooks_measure_beside_is_recorded_and_leaves_with_its_run(finished: Path) -> None:
     """Those of an older run must not stand beside the numbers of a newer one."""
+    made = results.read_provenance(finished)["results"]
     for name in results.MEASURED:
         results.write_measured(cold_metrics(), finished, name)
     results.write_trials(trials_of_tuning(), finished)
+    more = (*results.MEASURED, "trials.csv")
+    mark(finished, results=made | {name: results.file_hash(finished / name) for name in more})
     target = results.record("simulated", "smoke")
     assert {file.name for file in target.iterdir()} == set(results.RECORDED)
-    more = (*results.MEASURED, "trials.csv")
     for name in more:
         assert (target / name).read_bytes() == (finished / name).read_bytes()
         (finished / name).unlink()
+    mark(finished, results=made)
     results.record("simulated", "smoke")
     assert not any((target / name).exists() for name in more)
+
+
+def test_a_file_of_another_run_in_the_folder_is_not_recorded(finished: Path) -> None:
+    """As after a run of one notebook with another seed."""
+    results.write_measured(cold_metrics(), finished, results.COLD_FILE)
+    with pytest.raises(ReclibError, match=r"cold\.csv is not of this run.*or delete the file"):
+        results.record("simulated", "smoke")
+    assert not paths.REFERENCE.exists()
 
 
 def test_a_run_of_a_sweep_is_told_its_folder(

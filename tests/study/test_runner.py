@@ -13,6 +13,7 @@ from typing import Any
 import nbformat
 import papermill
 import pytest
+from filelock import FileLock
 
 from reclib import cache, paths
 from reclib.study import cli, doctor, provenance, results, runner
@@ -105,6 +106,56 @@ def test_provenance_says_what_made_the_results(project: Path) -> None:
     assert second["seconds"] > 0
     latest = json.loads((paths.RUNS / "latest.json").read_text())
     assert latest == {"data": "simulated", "size": "smoke", "path": "simulated-smoke"}
+
+
+def recorded_results() -> list[str]:
+    this = provenance.Run(load_parameters("simulated", "smoke"))
+    return list(results.read_provenance(this.folder)["results"])
+
+
+def test_results_are_those_of_notebooks_with_the_same_settings(project: Path) -> None:
+    """What another run left in the folder is not claimed, until its settings are back."""
+    assert cli.main(["run", "--set", "divisor=2", "--only", "1"]) == 0
+    assert recorded_results() == []
+    assert cli.main(["run", "--only", "2"]) == 0  # fresh, but what the folder says is not
+    assert recorded_results() == ["costs.csv", "metrics.csv"]
+
+
+def test_a_run_in_parts_is_one_run_though_another_takes_a_page_between(project: Path) -> None:
+    page = paths.EXECUTED / "02_second.ipynb"
+    safe = shutil.copy2(page, project / "safe.ipynb")
+    page.write_text("of another run")
+    try:
+        assert cli.main(["run", "--only", "1", "--force"]) == 0
+        made = results.read_provenance(paths.RUNS / "simulated-smoke")
+        assert list(made["notebooks"]) == ["01_first", "02_second"]
+        assert list(made["results"]) == ["costs.csv", "metrics.csv"]
+    finally:
+        shutil.copy2(safe, page)
+
+
+def test_two_runs_do_not_write_the_same_pages(
+    project: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(papermill, "execute_notebook", None)
+    with FileLock(paths.EXECUTED / ".lock"):
+        assert cli.main(["run", "--force"]) == 2
+    assert f"another run writes to {paths.EXECUTED}; wait for its end" in capsys.readouterr().err
+
+
+def test_two_folders_of_one_name_do_not_share_their_results(
+    project: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(papermill, "execute_notebook", None)
+    one, other = project / "a" / "shop", project / "b" / "shop"
+    for folder in (one, other):
+        folder.mkdir(parents=True)
+        (folder / "interactions.csv").touch()
+    made = paths.RUNS / "shop-full" / "provenance.json"
+    results.write_json({"parameters": {"data": str(one)}}, made)
+    assert cli.main(["run", "--data", str(other), "--size", "full"]) == 2
+    printed = capsys.readouterr().err
+    assert f"holds the results of {one}" in printed and "rename one of the two" in printed
 
 
 def test_a_second_run_skips_what_is_fresh(

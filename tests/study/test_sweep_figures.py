@@ -12,9 +12,11 @@ import pytest
 from reclib.errors import ReclibError
 from reclib.study.figures import use_style
 from reclib.study.sweep import TYPES
-from reclib.study.sweep_figures import best_run, line_plot, map_plot, pick
+from reclib.study.sweep_figures import best_run, gain_plot, line_plot, map_plot, pick
 
 pytestmark = pytest.mark.filterwarnings("error")
+
+GAINS = (("Table II", 0.1), ("all models", 0.05))
 
 
 @pytest.fixture(autouse=True)
@@ -80,6 +82,15 @@ def test_a_run_with_two_values_of_a_model_is_refused(column: str) -> None:
     assert len(pick(apart, "ndcg@10")) == 32
 
 
+def test_what_the_sweep_varies_is_not_blamed_for_what_a_run_does() -> None:
+    """A sweep over protocols, under each of which two variants are measured."""
+    cases = [(how, form) for how in ("full-loo", "full-time") for form in ("raw", "r=1")]
+    rows = pd.concat([table(protocol=how, variant=form) for how, form in cases], ignore_index=True)
+    rows["run"] = rows["run"] + rows["protocol"]
+    with pytest.raises(ReclibError, match=r"several values of 'variant' \(raw, r=1\)"):
+        pick(rows, "ndcg@10")
+
+
 def test_a_line_is_the_mean_of_its_runs_each_of_which_is_a_dot() -> None:
     ax = line_plot(pick(table(), "ndcg@10"), "decay")
     lines = {line.get_label(): line for line in ax.lines}
@@ -111,6 +122,19 @@ def test_values_that_are_no_numbers_stand_side_by_side(parameter: str, shown: li
     ax = line_plot(rows, parameter)
     assert [label.get_text() for label in ax.get_xticklabels()] == shown
     np.testing.assert_allclose(ax.lines[0].get_ydata(), [0.205, 0.207])
+
+
+def test_gains_are_lines_with_the_looks_of_their_pairs() -> None:
+    rows = [(n, pair, g, g - 0.1, g + 0.1) for n in (1, 5) for pair, g in GAINS for _ in range(2)]
+    gains = pd.DataFrame(rows, columns=["history", "pair", "gain", "low", "high"])
+    [ax] = gain_plot(gains, "history").axes
+    solid = {line.get_label(): line for line in ax.lines}
+    for pair, gain in GAINS:
+        np.testing.assert_allclose(solid[pair].get_xydata(), [[1, gain], [5, gain]])
+    assert [solid[pair].get_marker() for pair, _ in GAINS] == ["o", "s"]
+    assert [len(dots.get_offsets()) for dots in ax.collections[1::2]] == [4, 4]
+    ax = gain_plot(gains.assign(history=gains["history"].map({1: "few", 5: "many"})), "history")
+    assert [label.get_text() for label in ax.axes[0].get_xticklabels()] == ["few", "many"]
 
 
 def test_a_map_has_the_mean_of_the_runs_in_each_cell() -> None:

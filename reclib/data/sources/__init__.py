@@ -1,6 +1,7 @@
 """Where a marketplace comes from: the simulator, a public set, or a folder of yours."""
 
 import inspect
+import re
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -23,6 +24,7 @@ __all__ = [
     "data_files",
     "find_folder",
     "load",
+    "own_name",
     "short_names",
 ]
 
@@ -81,10 +83,10 @@ def load(
         if value != inspect.signature(load).parameters[name].default:
             raise ReclibError(f"{name} is {value}, but only simulated data have it, not {data}")
     source = SOURCES.get(data)
-    if source is None or source.read is None:
-        everything = folder.read(place)
+    if source is None:
+        everything = replace(folder.read(place), name=own_name(place))
     else:
-        everything = replace(source.read(place), name=data)
+        everything = replace((source.read or folder.read)(place), name=data)
     return everything if size == "full" else _draw(everything, SAMPLED_USERS[size], seed)
 
 
@@ -119,6 +121,13 @@ def find_folder(data: str) -> Path | None:
     if not own.is_dir():
         raise unknown("data set", data, [*short_names(), "or the path of a folder with tables"])
     return own.resolve()
+
+
+def own_name(place: Path) -> str:
+    """Return the last part of a folder of the user's own, made safe and unlike any known set's."""
+    safe = re.sub(r"[^A-Za-z0-9._]+", "-", place.name).strip("-.")
+    known = {name.replace("/", "-") for name in SOURCES}
+    return f"own-{safe}" if safe in known or not safe else safe
 
 
 def data_files(data: str) -> Mapping[str, Path]:
