@@ -372,6 +372,7 @@ def _collected(
     parts = tuple((name, id(part)) for name, part in fusion.parts.items())
     key = parts, prepared.fingerprint, fusion._rng, depth, joblib.hash((users, relevant))
     if key not in _LAST:
+        _LAST.clear()  # first, for two would take too much memory
         counts = np.bincount(prepared.item[prepared.new], minlength=prepared.n_items)
         popularity = np.log1p(counts).astype(np.float32)
         popularity = (popularity - popularity.mean()) / max(float(popularity.std()), 1e-6)
@@ -390,7 +391,6 @@ def _collected(
         arrays = _padded(items, -1), _padded(hits, False), _padded(inputs, 0)
         for array in arrays:
             array.flags.writeable = False  # others see it too
-        _LAST.clear()  # two would take too much memory
         _LAST[key] = fusion, arrays  # the fusion too, so that no other part gets an id of its
     return _LAST[key][1]
 
