@@ -34,7 +34,7 @@ protocol = "full-loo"  # or full-time, where there are timestamps
 n_trials = 3  # of every model, in its tuning
 normalise = "global"
 n_weightings = 66
-network_epochs = 20  # at most: training stops where held-out users gain nothing
+network_epochs = 40  # at most: training stops where held-out users gain nothing
 network_seeds = 1  # of the network and of parts with a random fit
 k = 10
 n_resamples = 2000
@@ -78,9 +78,11 @@ settings = {
 # $h_{\mathrm{trad}}$ is a layer over the scores of all models without a language model, the
 # place of the product in each of their lists, its popularity and the length of the history.
 # $h_{\mathrm{LLM}}$ is a layer over the same of the language model's scores, and over the
-# interaction of the two embeddings. $f_{\mathrm{out}}$ is a small network with a straight path
-# beside it, so that Eq. 7 is the special case in which the network is silent: with the weights that
-# were chosen for it, training starts there. It ranks the union of all parts' best products.
+# interaction of the two embeddings in their main directions: in all of them a network
+# learns its users by heart. $f_{\mathrm{out}}$ is a small network with a straight path
+# beside it, so that Eq. 7 is the special case in which the network is silent: with the
+# weights that were chosen for it, training starts there. It ranks the union of all parts'
+# best products.
 #
 # Scores on what the parts have learned by heart teach nothing. So the parts are fitted without
 # each user's last training product, the network learns to find it, and then the parts are

@@ -11,7 +11,7 @@ import numpy as np
 import scipy.sparse as sp
 import torch
 from numpy.typing import NDArray
-from sklearn.decomposition import TruncatedSVD
+from sklearn.decomposition import PCA, TruncatedSVD
 from torch import Tensor, nn
 
 from reclib import cache
@@ -36,8 +36,9 @@ class Hybrid(Scorer):
     h_trad is a layer over the scores of the traditional parts, the place of the product in
     each of their lists, its popularity and the length of the history. h_LLM is a layer over
     the same of the language model's parts, and over the interaction (W x_u) ∘ (W y_i) of the
-    vectors of user and product. f_out is a network with a linear path beside it, so that
-    Eq. 7 is the special case in which the network is silent; training starts there.
+    vectors of user and product, in the main directions of the products'. f_out is a network
+    with a linear path beside it, so that Eq. 7 is the special case in which the network is
+    silent; training starts there.
 
     The network scores the union of the parts' best products; others are no candidates (NaN).
     What the parts have learned by heart teaches nothing about how far to trust them, so the
@@ -53,8 +54,9 @@ class Hybrid(Scorer):
         `user_vectors` gives x_u and y_i. With none there is no h_LLM.
     trad
         Whether there is an h_trad; without it the other parts only bring candidates.
-    vectors
-        Whether h_LLM sees the interaction of the vectors; without it, only the scores.
+    directions
+        How many main directions of the product vectors W sees; with 0, h_LLM sees only the
+        scores. With all of them the network learns its users by heart.
     weights
         Of Eq. 7, by part, as chosen on validation: where training starts. Equal by default.
     depth
@@ -101,13 +103,13 @@ class Hybrid(Scorer):
         *,
         llm: Sequence[str] = ("language",),
         trad: bool = True,
-        vectors: bool = True,
+        directions: int = 16,
         weights: Mapping[str, float] | None = None,
         depth: int = 50,
         max_users: int = 20_000,
         hidden: int = 32,
         dropout: float = 0.2,
-        epochs: int = 20,
+        epochs: int = 40,
         learning_rate: float = 2e-3,
         weight_decay: float = 0.01,
         batch_size: int = 64,
@@ -123,6 +125,7 @@ class Hybrid(Scorer):
         if main not in KINDS:
             raise unknown("main loss", main, KINDS)
         for parameter, value, fine, allowed in (
+            ("directions", directions, directions >= 0, "0 or more"),
             ("depth", depth, depth >= 1, "1 or more"),
             ("max_users", max_users, max_users >= 2, "2 or more"),
             ("hidden", hidden, hidden >= 1, "1 or more"),
@@ -134,7 +137,7 @@ class Hybrid(Scorer):
         self.parts = dict(parts)
         self.llm = tuple(llm)
         self.trad = trad
-        self.vectors = vectors
+        self.directions = directions
         self.weights = dict(_fused(parts, weights).weights)  # refuses what no fusion can have
         self.depth = depth
         self.max_users = max_users
@@ -160,7 +163,7 @@ class Hybrid(Scorer):
         """Hyper-parameters, and the configuration of each part."""
         parts = {name: (type(part).__name__, part.config()) for name, part in self.parts.items()}
         names = (
-            *("llm", "trad", "vectors", "weights", "depth", "max_users", "hidden", "dropout"),
+            *("llm", "trad", "directions", "weights", "depth", "max_users", "hidden", "dropout"),
             *("epochs", "learning_rate", "weight_decay", "batch_size", "main", "diversity"),
         )
         return {"parts": parts, **{name: getattr(self, name) for name in names}}
@@ -306,7 +309,7 @@ class _Slates:
     ) -> Self:
         """Collect the slates of users."""
         prepared = fusion._fitted()
-        told: Any = (fusion.parts[name] for name in model.llm if model.vectors)
+        told: Any = (fusion.parts[name] for name in model.llm if model.directions)
         source = next((part for part in told if hasattr(part, "user_vectors")), None)
         nothing = np.zeros((max(prepared.shape), 0), np.float32)
         return cls(
@@ -431,6 +434,8 @@ def _main_directions(prepared: Prepared) -> Scores:
 class _Network(nn.Module):
     """h_LLM, h_trad and f_out."""
 
+    directions: Tensor
+
     def __init__(self, model: Hybrid, slates: _Slates) -> None:
         super().__init__()
         names = list(model.parts)
@@ -447,9 +452,13 @@ class _Network(nn.Module):
         start = start if start.sum() > 0 else torch.ones(len(used))
         with torch.no_grad():
             self.straight.weight.copy_(STEEP * start / start.sum())
-        n_dimensions = slates.item_vectors.shape[1]
-        self.look = nn.Linear(n_dimensions, hidden, bias=False) if n_dimensions else None
-        width = len(self.llm_inputs) + (hidden if n_dimensions else 0)
+        n_directions = min(model.directions, *slates.item_vectors.shape)
+        self.look = nn.Linear(n_directions, hidden, bias=False) if n_directions else None
+        if n_directions:
+            found = PCA(n_directions, random_state=0).fit(slates.item_vectors).components_.T
+            # kept with the weights: vectors of later fits have main directions of their own
+            self.register_buffer("directions", torch.from_numpy(found.astype(np.float32)))
+        width = len(self.llm_inputs) + (hidden if n_directions else 0)
         self.llm = _layer(width, hidden) if mine else None
         self.trad = _layer(len(self.trad_inputs), hidden) if model.trad else None
         heads = hidden * (bool(mine) + model.trad)
@@ -472,10 +481,10 @@ class _Network(nn.Module):
         if self.llm is not None:
             seen = inputs[..., self.llm_inputs]
             if self.look is not None:
-                user = self.look(batch.user_vectors.to(device))
-                item = self.look(batch.item_vectors.to(device))
+                user = self.look(batch.user_vectors.to(device) @ self.directions)
+                item = self.look(batch.item_vectors.to(device) @ self.directions)
                 # unit vectors of many dimensions: without the factor all products are tiny
-                pair = user[:, None] * item[items] * batch.item_vectors.shape[1]
+                pair = user[:, None] * item[items] * self.directions.shape[1]
                 seen = torch.cat([seen, pair], dim=-1)
             heads.append(self.llm(seen))
         if self.trad is not None:

@@ -40,7 +40,7 @@ def hybrids(fusions: Mapping[str, Fusion], **options: Any) -> dict[str, Hybrid]:
     llm = [name for name in whole.parts if name in LLM_PARTS]
     settings: dict[str, tuple[Fusion, dict[str, Any]]] = {
         "hybrid": (whole, {"llm": llm}),
-        "hybrid:no-vectors": (whole, {"llm": llm, "vectors": False}),
+        "hybrid:no-vectors": (whole, {"llm": llm, "directions": 0}),
         "hybrid:no-trad": (whole, {"llm": llm, "trad": False}),
         "hybrid:no-llm": (without, {"llm": ()}),
     }

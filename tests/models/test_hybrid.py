@@ -19,7 +19,7 @@ from reclib.models import (
     Scorer,
     Transitions,
 )
-from reclib.models.base import Indices
+from reclib.models.base import Indices, Scores
 from reclib.models.candidates import Candidates, candidates
 from reclib.models.hybrid import Hybrid, _fused, _inputs, _Network, _padded, _Slates
 
@@ -122,7 +122,7 @@ def test_a_target_that_no_part_found_is_not_learned_from(tiny: Prepared) -> None
 
 @pytest.mark.parametrize(
     "change",
-    [{"llm": ()}, {"trad": False}, {"vectors": False}, {"llm": ("content", "language")}],
+    [{"llm": ()}, {"trad": False}, {"directions": 0}, {"llm": ("content", "language")}],
 )
 def test_each_half_can_be_switched_off(tiny: Prepared, change: dict[str, object]) -> None:
     users = np.arange(tiny.n_users)
@@ -145,8 +145,31 @@ def test_without_h_trad_the_other_parts_scores_count_nothing(tiny: Prepared) -> 
 
 
 def test_without_the_vectors_h_llm_sees_only_scores(tiny: Prepared) -> None:
-    model = Hybrid(parts(), **QUICK, vectors=False).fit(tiny)
+    model = Hybrid(parts(), **QUICK, directions=0).fit(tiny)
     assert model._network.look is None and model._network.llm is not None
+
+
+def test_vectors_are_seen_in_the_main_directions_of_the_fit_and_in_no_other(
+    tiny: Prepared,
+) -> None:
+    model = Hybrid(parts(), **QUICK, directions=4).fit(tiny)
+    slates = _Slates.of(model, model._fusion, np.arange(10))
+    main = model._network.directions.numpy()
+    centred = slates.item_vectors - slates.item_vectors.mean(axis=0)
+    spectrum = np.linalg.svd(centred, compute_uv=False)
+    assert main.shape == (slates.item_vectors.shape[1], 4)
+    np.testing.assert_allclose(np.linalg.norm(centred @ main, axis=0), spectrum[:4], rtol=1e-3)
+
+    def scored(user_vectors: Scores) -> torch.Tensor:
+        with torch.inference_mode():
+            batch = replace(slates, user_vectors=user_vectors).batch(np.arange(10))
+            return model._network(batch)
+
+    away = np.random.default_rng(0).standard_normal(slates.user_vectors.shape, np.float32)
+    inside = away @ main @ main.T
+    before = scored(slates.user_vectors)
+    torch.testing.assert_close(scored(slates.user_vectors + away - inside), before)
+    assert not torch.allclose(scored(slates.user_vectors + inside), before)
 
 
 def test_networks_with_the_same_parts_share_what_was_collected(

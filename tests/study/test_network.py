@@ -35,7 +35,7 @@ def test_a_network_without_the_language_model_never_sees_it() -> None:
     assert list(made) == ["hybrid", "hybrid:no-vectors", "hybrid:no-trad", "hybrid:no-llm"]
     assert [model.name for model in made.values()] == list(made)
     whole, blind, alone, without = made.values()
-    assert blind.llm == whole.llm and whole.vectors and not blind.vectors
+    assert blind.llm == whole.llm and whole.directions and not blind.directions
     assert whole.llm == alone.llm == ("language", "ease:language") and whole.trad
     assert list(without.parts) == ["content", "popular"] and without.llm == ()
     assert list(alone.parts) == list(whole.parts) and not alone.trad
