@@ -73,6 +73,11 @@ settings = {
 # : Eq. 6 with towers that are trained on what users bought: the encoder's embedding is turned
 #   so that what is bought together comes together. It knows products by their texts alone.
 #
+# `content:tuned`
+# : Its control: the same towers, trained in the same way, over counted words in place of the
+#   embeddings. What `language:tuned` is better by is due to the language model; the rest is
+#   due to the training.
+#
 # `item-knn`, `user-knn`
 # : Neighbours {cite:p}`sarwar2001item`: products that the same users had, and users who had
 #   the same products. The second is Eq. 5 over the nearest users only.

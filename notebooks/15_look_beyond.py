@@ -89,6 +89,7 @@ alone = (
     "random",
     "popular",
     "content",
+    "content:tuned",
     tuned.profile,
     "language",
     "language:tuned",

@@ -15,6 +15,7 @@ from reclib.models.reranking import dpp, mmr
 from reclib.models.sasrec import SASRec
 from reclib.models.sequential import PCTM, Markov, SeqRules, Transitions
 from reclib.models.tuned import TunedLanguage
+from reclib.models.tuned_content import TunedContent
 
 __all__ = [
     "ALS",
@@ -35,6 +36,7 @@ __all__ = [
     "Scorer",
     "SeqRules",
     "Transitions",
+    "TunedContent",
     "TunedLanguage",
     "blended",
     "dpp",

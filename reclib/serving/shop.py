@@ -26,6 +26,7 @@ from reclib.models import (
     Popular,
     Scorer,
     Transitions,
+    TunedContent,
     mmr,
     normalised,
 )
@@ -42,7 +43,7 @@ MOST_CONTEXTS = 64  # situations whose popular products are kept in memory
 LONGEST_PAGE = 1000  # products
 # what a part means by a product of the history that leads to another
 SAYS: tuple[tuple[tuple[type[Scorer], ...], str], ...] = (
-    ((Content,), "it is described alike"),
+    ((Content, TunedContent), "it is described alike"),
     ((Language,), "its text is close in meaning, to the language model"),
     ((Transitions,), "customers had it next, or soon after"),
     ((Collaborative, ItemKNN, EASE), "it is what customers like that had"),

@@ -36,11 +36,11 @@ TRADITIONAL, LLM, ALL = "traditional", "llm-fusion", ":all"
 # what enters the fusions of everything, beside the collaborative scorer that is chosen: of
 # models that are special cases of another only the more general one
 EVERYTHING = (
-    *("popular", "content", "item-knn", "user-knn", "ease:content", "als", "bpr"),
-    *("transitions", "sasrec"),
+    *("popular", "content", "content:tuned", "item-knn", "user-knn", "ease:content", "als"),
+    *("bpr", "transitions", "sasrec"),
 )
 # what the model with the LLM has beyond it
-TUNED = "language:tuned"
+TUNED, CONTROL = "language:tuned", "content:tuned"
 LLM_PARTS = ("language", TUNED, "ease:language")
 NO_COMPARISONS: Mapping[str, tuple[str, str]] = {}
 
@@ -393,12 +393,12 @@ def comparisons(models: Sequence[str], profile: str) -> dict[str, tuple[str, str
 
     The model with the LLM of Table II is compared with the traditional one and its own
     parts; the fusion of everything with the same without the LLM, and with every other model
-    but that of Table II; and the tuned encoder, alone, with counted words and with the frozen
-    one.
+    but that of Table II; and the tuned encoder, alone, with counted words, with the same
+    training over these, and with the frozen encoder.
     """
     parts = (TRADITIONAL, "content", profile, "language")
     found = {f"{LLM}-vs-{name}": (LLM, name) for name in parts}
-    found |= {f"{TUNED}-vs-{name}": (TUNED, name) for name in ("content", "language")}
+    found |= {f"{TUNED}-vs-{name}": (TUNED, name) for name in ("content", CONTROL, "language")}
     best = LLM + ALL
     others = [name for name in models if name not in (best, LLM)]
     found |= {f"{best}-vs-{name}": (best, name) for name in others}

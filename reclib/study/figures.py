@@ -21,7 +21,7 @@ GREY = "#6b7280"
 COLOURS: Mapping[str, str] = {
     "random": "#b0b7c3",
     "popular": "#6b7280",
-    "content": "#0072b2",
+    **dict.fromkeys(("content", "content:tuned"), "#0072b2"),
     "collaborative": "#009e73",
     "collaborative:interactions": "#56b4e9",
     **dict.fromkeys(("language", "language:tuned"), "#cc79a7"),
@@ -34,8 +34,7 @@ COLOURS: Mapping[str, str] = {
     "traditional:all": "#e69f00",
     "llm-fusion": "#d55e00",
     "llm-fusion:all": "#d55e00",
-    **dict.fromkeys(("hybrid", "hybrid:no-vectors"), "#882255"),
-    **dict.fromkeys(("hybrid:no-trad", "hybrid:no-llm"), "#882255"),
+    **dict.fromkeys(("hybrid", "hybrid:no-vectors", "hybrid:no-trad", "hybrid:no-llm"), "#882255"),
     "mmr": "#0072b2",
     "dpp": "#009e73",
     "always-yes": "#b0b7c3",

@@ -17,7 +17,7 @@ DATA, PROTOCOL = "amazon-beauty", "full-loo"
 PUBLISHED = Path(__file__).with_name("literature.csv")
 RAW, BLIND = "raw", "direction-blind"
 READS_TEXT = (
-    *("content", "collaborative", "ease:content", "content-count", "traditional"),
+    *("content", "content:tuned", "collaborative", "ease:content", "content-count", "traditional"),
     *(*LLM_PARTS, LLM, "traditional:all", f"{LLM}:all"),
 )
 OURS = "this study"

@@ -28,6 +28,7 @@ MODELS = (
     "random",
     "popular",
     "content",
+    "content:tuned",
     "collaborative",
     "collaborative:interactions",
     "language",

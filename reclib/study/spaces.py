@@ -27,6 +27,7 @@ from reclib.models import (
     Scorer,
     SeqRules,
     Transitions,
+    TunedContent,
     TunedLanguage,
 )
 
@@ -74,10 +75,18 @@ def spaces(
     weighting = {"weighting": CategoricalDistribution(["tfidf", "bm25"])}
     steps = {"directed": directed}
     regularisation = FloatDistribution(1e-3, 10, log=True)
+    towers = {
+        "decay": DECAY,
+        "temperature": FloatDistribution(0.05, 0.2, log=True),
+        "learning_rate": FloatDistribution(3e-4, 3e-3, log=True),
+        "epochs": IntDistribution(2, 6),
+        "dropout": FloatDistribution(0, 0.4),
+    }
     return {
         "random": Space(Random, {}),
         "popular": Space(Popular, {}),
         "content": Space(Content, {**PROFILE, **price, **weighting}, {**profile, **features}),
+        "content:tuned": Space(TunedContent, towers, profile, max_trials=5),
         "collaborative": Space(Collaborative, {**PROFILE, **price}, {**profile, **features}),
         "collaborative:interactions": Space(Collaborative, {}, {"profile": "interactions"}),
         "language": Space(
@@ -90,16 +99,7 @@ def spaces(
             {**profile, "encoder": encoder},
         ),
         "language:tuned": Space(
-            TunedLanguage,
-            {
-                "decay": DECAY,
-                "temperature": FloatDistribution(0.05, 0.2, log=True),
-                "learning_rate": FloatDistribution(3e-4, 3e-3, log=True),
-                "epochs": IntDistribution(2, 6),
-                "dropout": FloatDistribution(0, 0.4),
-            },
-            {**profile, "encoder": encoder},
-            max_trials=5,
+            TunedLanguage, towers, {**profile, "encoder": encoder}, max_trials=5
         ),
         "item-knn": Space(
             ItemKNN,

@@ -33,6 +33,7 @@ from reclib.models import (
     Scorer,
     SeqRules,
     Transitions,
+    TunedContent,
     TunedLanguage,
     mask_seen,
     top_k,
@@ -59,6 +60,9 @@ SCORERS: dict[str, Make] = {
     "bpr": lambda: BPR(factors=4, learning_rate=0.05, epochs=50),
     "transitions:blind": lambda: Transitions(directed=False, norm=0.5, neighbours=20, power=0.3),
     "sasrec": lambda: SASRec(**TINY),
+    "content:tuned": lambda: TunedContent(
+        dimensions=16, epochs=4, batch_size=64, negatives=32, learning_rate=0.01
+    ),
     "language:tuned": lambda: TunedLanguage(
         epochs=4, batch_size=64, negatives=32, learning_rate=0.01
     ),
@@ -229,7 +233,16 @@ def test_another_seed_needs_another_fit(tiny: Prepared, name: str) -> None:
 
 def test_the_scorers_with_a_random_fit_are_known() -> None:
     assert SEEDED == [
-        *("random", "language:tuned", "als", "bpr", "sasrec", "hybrid", "fusion:random"),
+        *(
+            "random",
+            "content:tuned",
+            "language:tuned",
+            "als",
+            "bpr",
+            "sasrec",
+            "hybrid",
+            "fusion:random",
+        ),
     ]
 
 

@@ -11,8 +11,8 @@ from reclib.models import Fusion, Hybrid, Scorer
 from reclib.study.spaces import single_scorers, spaces
 
 NAMES = [
-    *("random", "popular", "content", "collaborative", "collaborative:interactions", "language"),
-    "language:tuned",
+    *("random", "popular", "content", "content:tuned", "collaborative"),
+    *("collaborative:interactions", "language", "language:tuned"),
     *("item-knn", "user-knn", "ease", "ease:content", "ease:language", "als", "bpr"),
     *("markov", "seqrules", "pctm", "transitions", "sasrec"),
 ]
