@@ -133,19 +133,17 @@ def cold_table(metrics: pd.DataFrame, pair: str, name: str) -> Styler:
 def _paired_rows(metrics: pd.DataFrame, pair: str, name: str, by: list[str]) -> Styler:
     first, second = pair.split("-vs-")
     rows = []
-    corrected = metrics[(metrics["model"] == pair) & (metrics["metric"] == f"p_{name}")]
-    p_values = corrected.set_index(by)["value"]
-    for place, part in metrics[metrics["metric"] == name].groupby(by, sort=False):
-        values = part.set_index("model")[["value", "low", "high", "users"]]
-        if pair not in values.index:
+    for place, part in metrics.groupby(by, sort=False):
+        values = part.set_index(["model", "metric"])[["value", "low", "high", "users"]]
+        if (pair, name) not in values.index:
             continue
-        value, low, high, users = values.loc[[pair]].to_numpy(float)[0]
+        value, low, high, users = values.loc[[(pair, name)]].to_numpy(float)[0]
         row = dict(zip(by, place, strict=True)) | {"users": f"{users:,.0f}"}
         for model in (second, first):
-            known = float(values["value"].loc[model])
+            known = float(values["value"].loc[model, name])
             row[model] = "–" if np.isnan(known) else f"{known:.4f}"
         row["difference"] = _with_interval(value, low, high, "+")
-        p = float(p_values.get(place if len(by) > 1 else place[0], np.nan))
+        p = float(values["value"].get((pair, f"p_{name}"), np.nan))
         rows.append(row | {"with it": verdict(value, low, high, p).rsplit(" ", 1)[0]})
     return pd.DataFrame(rows).style.hide().set_table_attributes('class="results"')
 
