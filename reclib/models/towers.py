@@ -11,7 +11,8 @@ from torch.nn.utils.rnn import pad_sequence
 from reclib.models.base import Scores
 from reclib.models.tasks import Heads
 
-READ = 128  # texts that are padded to one length: few, so that little is padded
+READ = {"cpu": 128}  # texts padded to one length: few, so that little is padded
+READ_ELSEWHERE = 1024  # a GPU waits for its next order longer than it computes on so few
 BLOCK = 1024  # texts whose vectors are made at once, after training
 
 
@@ -83,6 +84,7 @@ class Table(nn.Module):
 class Reader(nn.Module):
     """Embeddings by a transformer that reads the texts each time, whitened as at the start."""
 
+    tokens: Tensor
     centre: Tensor
     turn: Tensor
 
@@ -96,29 +98,32 @@ class Reader(nn.Module):
     ) -> None:
         super().__init__()
         self.model = model
-        self.tokens = [torch.tensor(text) for text in tokens]
+        self.length = torch.tensor([len(text) for text in tokens])
+        # all texts at once, where the model is: nothing is copied there batch by batch
+        padded = pad_sequence([torch.tensor(text, dtype=torch.int32) for text in tokens], True)
         self.pooling = pooling
+        self.register_buffer("tokens", padded, persistent=False)
         self.register_buffer("centre", torch.from_numpy(centre), persistent=False)
         self.register_buffer("turn", torch.from_numpy(turn), persistent=False)
 
     def forward(self, items: Tensor) -> Tensor:
         """Embeddings of products, shape (n, n_dimensions)."""
-        texts = [self.tokens[item] for item in items.tolist()]
-        length = torch.tensor([len(text) for text in texts])
+        length = self.length[items.cpu()]
         order = length.argsort(stable=True)
         parts = [
-            self._pooled([texts[row] for row in rows], length[rows])
-            for rows in torch.split(order, READ)
+            self._pooled(items[rows.to(items.device)], length[rows])
+            for rows in torch.split(order, READ.get(items.device.type, READ_ELSEWHERE))
         ]
         vectors = torch.cat(parts)[order.argsort().to(items.device)]
         with torch.autocast(items.device.type, enabled=False):  # small differences count
             return functional.normalize((vectors - self.centre) @ self.turn, dim=1)
 
-    def _pooled(self, texts: list[Tensor], length: Tensor) -> Tensor:
-        tokens = pad_sequence(texts, batch_first=True)
-        real = (torch.arange(tokens.shape[1]) < length[:, None]).to(self.centre.device)
-        seen = self.model(input_ids=tokens.to(self.centre.device), attention_mask=real.long())
+    def _pooled(self, items: Tensor, length: Tensor) -> Tensor:
+        tokens = self.tokens[items, : int(length.max())]
+        length = length.to(tokens.device)
+        real = torch.arange(tokens.shape[1], device=tokens.device) < length[:, None]
+        seen = self.model(input_ids=tokens, attention_mask=real.long())
         hidden: Tensor = seen.last_hidden_state.float()  # (n, tokens, n_dimensions)
         if self.pooling == "cls":
             return hidden[:, 0]
-        return (hidden * real[:, :, None]).sum(1) / length[:, None].to(hidden.device)
+        return (hidden * real[:, :, None]).sum(1) / length[:, None]

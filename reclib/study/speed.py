@@ -2,7 +2,8 @@
 
 ``peers.csv`` has the hot paths beside the libraries that one would pick for them, ``scale.csv``
 the steps of the study at many sizes, ``weightings.csv`` the choice of the weights of Eq. 7,
-``serve.csv`` how long customers of the shop wait, ``models.csv`` what each model takes, and
+``serve.csv`` how long customers of the shop wait, ``models.csv`` what each model takes,
+``finetune.csv`` how fast an encoder learns, ``depths.csv`` what tuning more of it brings, and
 ``scale.svg`` draws the second. ``provenance.json`` says which machine and which code it was.
 """
 
@@ -26,6 +27,7 @@ from reclib.study.provenance import CODE, git_state
 
 PEERS_FILE, SCALE_FILE = "peers.csv", "scale.csv"
 WEIGHTINGS_FILE, SERVE_FILE, MODELS_FILE = "weightings.csv", "serve.csv", "models.csv"
+FINETUNE_FILE, DEPTHS_FILE = "finetune.csv", "depths.csv"
 FIGURE_FILE = "scale.svg"
 SERIES = ("events", "items", "workers", "claim")
 STEPS = ("load", "encode", "fit", "rank", "metrics")
@@ -95,12 +97,51 @@ class ModelRows(pa.DataFrameModel):
     joules: float = pa.Field(ge=0, nullable=True, description="energy, where a counter tells")
 
 
+class FinetuneRows(pa.DataFrameModel):
+    """``finetune.csv``: all weights of an encoder, learning for a while on one device."""
+
+    encoder: str = pa.Field(str_length={"min_value": 1}, description="what is tuned")
+    parameters: int = pa.Field(ge=1, description="its weights")
+    data: str = pa.Field(str_length={"min_value": 1}, description="data set")
+    items: int = pa.Field(ge=1, description="products")
+    device: str = pa.Field(str_length={"min_value": 1}, description="GPU or processor")
+    threads: int = pa.Field(ge=1, description="of the processor")
+    precision: str = pa.Field(isin=("float32", "bfloat16"), description="of the products")
+    batch_size: int = pa.Field(ge=1, description="products to predict at once")
+    examples: int = pa.Field(ge=1, description="products that were predicted")
+    epoch_examples: int = pa.Field(ge=1, description="products to predict in all the data")
+    seconds: float = pa.Field(**_SECONDS, description="of training, after one step unmeasured")
+    texts: int = pa.Field(ge=1, description="that were read")
+    tokens: int = pa.Field(ge=1, description="in them, without padding")
+    padding: float = pa.Field(ge=0, lt=1, description="share of all tokens")
+    tflops: float = pa.Field(**_SECONDS, description="10¹² operations a second, for the tokens")
+    matrix_tflops: float = pa.Field(**_SECONDS, description="of large matrix products, likewise")
+    peak_gb: float = pa.Field(gt=0, description="highest memory of the device or the process")
+
+
+class DepthRows(pa.DataFrameModel):
+    """``depths.csv``: how much of the encoder is tuned, and how well it ranks then."""
+
+    data: str = pa.Field(str_length={"min_value": 1}, description="data set")
+    depth: str = pa.Field(str_length={"min_value": 1}, description="what is trained")
+    encoder_rate: float = pa.Field(gt=0, nullable=True, description="its learning rate")
+    epochs: int = pa.Field(ge=0, description="passes over the examples")
+    device: str = pa.Field(str_length={"min_value": 1}, description="GPU or processor")
+    seconds: float = pa.Field(**_SECONDS, description="of the fit")
+    ndcg: float = pa.Field(alias="ndcg@10", ge=0, le=1, description="on the validation")
+    gain: float = pa.Field(nullable=True, description="over the adapter, paired")
+    low: float = pa.Field(nullable=True, description="of its 95 % interval")
+    high: float = pa.Field(nullable=True, description="of its 95 % interval")
+
+
 MODELS: dict[str, type[pa.DataFrameModel]] = {
     PEERS_FILE: PeerRows,
     SCALE_FILE: ScaleRows,
     WEIGHTINGS_FILE: WeightingRows,
     SERVE_FILE: ServeRows,
     MODELS_FILE: ModelRows,
+    FINETUNE_FILE: FinetuneRows,
+    DEPTHS_FILE: DepthRows,
 }
 # what the cost of a step grows with
 DRIVERS = {"load": "events", "fit": "events", "encode": "items", "metrics": "users"}
@@ -154,7 +195,9 @@ def read_table(name: str, folder: Path) -> pd.DataFrame:
     file = folder / name
     if not file.is_file():
         raise ReclibError(f"{file} is not there; `make bench` writes it")
-    table = pd.read_csv(file, keep_default_na=False, na_values={"peak_mb": [""], "joules": [""]})
+    columns = MODELS[name].to_schema().columns.items()
+    empty = {column: [""] for column, kind in columns if kind.nullable}
+    table = pd.read_csv(file, keep_default_na=False, na_values=empty)
     return _checked(table, name, str(file))
 
 

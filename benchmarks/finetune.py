@@ -1,0 +1,214 @@
+"""What a GPU is good for: tuning all of an encoder, and what that brings over a small adapter.
+
+Run: ``RECLIB_DATA=… .venv/bin/python benchmarks/finetune.py [--folder FOLDER]``. First, all
+weights of an encoder of BERT-base's size learn to predict the next product of the simulated
+shop of the paper's size: tokens a second on each device that is there, beside what its largest
+matrix products reach. Speed does not depend on what the weights hold, so they are random.
+Then, on data with real texts, the packaged encoder is tuned to different depths, and ranks
+for the validation. Without a GPU the second part is left out: it would take days.
+"""
+
+import argparse
+import os
+import statistics
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from transformers import BertConfig, BertModel
+
+from reclib.data import Prepared, item_texts, leave_one_out, load, prepare
+from reclib.errors import ReclibError
+from reclib.evaluation.protocols import _peak_mb
+from reclib.models import Language, TunedLanguage
+from reclib.models.encoder import DEFAULT_ENCODER, load_encoder
+from reclib.models.steps import Examples, Steps
+from reclib.models.tasks import Heads
+from reclib.models.towers import Reader, Towers
+from reclib.models.training import Training, as_it_is, seeded, train
+from reclib.study.doctor import machine
+from reclib.study.experiment import evaluate_seeds, measure_lists
+from reclib.study.speed import DEPTHS_FILE, FINETUNE_FILE, write_table
+
+SIDE = {"cuda": 8192, "cpu": 2048}  # of the square matrices that are multiplied
+STEPS = {"cuda": 256, "cpu": 3}
+BATCH = {"cuda": 128, "cpu": 8}  # products to predict; twice as many are drawn
+# the depth, the learning rate of the encoder's weights, epochs
+DEPTHS = (
+    ("adapter", None, 3),
+    ("last-k", 1e-4, 3),
+    ("lora", 1e-3, 3),
+    ("full", 5e-5, 3),
+    ("full", 2e-4, 3),
+)
+
+
+class Counter:
+    """Texts, tokens and the sum of squared lengths that went through an encoder, and padding."""
+
+    def __init__(self, encoder: nn.Module, device: str) -> None:
+        self.seen = torch.zeros(4, dtype=torch.float64, device=device)
+        encoder.register_forward_pre_hook(self._count, with_kwargs=True)
+
+    def _count(self, _: nn.Module, __: tuple[Any, ...], given: dict[str, Any]) -> None:
+        mask: Tensor = given["attention_mask"]
+        length = mask.sum(dim=1)
+        size = torch.tensor(mask.numel(), device=mask.device)
+        texts = torch.tensor(len(mask), device=mask.device)
+        self.seen += torch.stack([texts, length.sum(), length.square().sum(), size])
+
+
+def wait(device: str) -> float:
+    """Tell the time when the device has done all that it was told."""
+    if device == "cuda":
+        torch.cuda.synchronize()
+    return time.perf_counter()
+
+
+def matrix_tflops(device: str, precision: str) -> float:
+    """Measure what large matrix products reach, in 10¹² operations a second."""
+    side = SIDE[device]
+    one, other = (
+        torch.randn(side, side, device=device).to(getattr(torch, precision)) for _ in "ab"
+    )
+    seconds = []
+    for _ in range(10):
+        started = wait(device)
+        one @ other
+        seconds.append(wait(device) - started)
+    return 2 * side**3 / statistics.median(seconds[3:]) / 1e12
+
+
+def tune_all(prepared: Prepared, device: str) -> dict[str, Any]:
+    """Tune an encoder of BERT-base's size for a while; a row of ``finetune.csv``."""
+    texts = item_texts(prepared)
+    tokenizer, _ = load_encoder(DEFAULT_ENCODER, "cpu", torch.float32)
+    read = tokenizer(texts, truncation=True, max_length=128)["input_ids"]
+    told = np.array([text != "" for text in texts])
+    batch_size, config = BATCH[device], BertConfig()
+    size = config.hidden_size
+    steps = Steps.of(prepared, told, decay=0.7, history=20, negatives=2 * batch_size)
+    with seeded(0):
+        encoder = BertModel(config, add_pooling_layer=False)
+        nothing = np.zeros(size, np.float32), np.eye(size, dtype=np.float32)
+        towers = Towers(Reader(encoder, read, "mean", *nothing), size, dropout=0.0)
+    none = np.zeros(0, np.int64)
+    towers.heads = Heads(
+        ("recommendation",), None, n_dimensions=size, classes=none, polarities=none
+    )
+    settings = Training(epochs=1, learning_rate=5e-5, batch_size=batch_size, precision="bfloat16")
+
+    def some(n_steps: int) -> Examples:
+        # an epoch takes the first examples, shuffled: those of a few users would share texts
+        chosen = np.random.default_rng(0).permutation(len(steps))[: n_steps * batch_size]
+        parts = {name: getattr(steps, name)[chosen] for name in ("begin", "end", "target", "count")}
+        return Examples(Steps(**{**vars(steps), **parts}), len(chosen), none, len(texts))
+
+    def learn(n_steps: int) -> Any:
+        return train(
+            towers,
+            some(n_steps),
+            TunedLanguage()._loss,
+            settings=settings,
+            collate=as_it_is,
+            device=device,
+            description=f"BERT-base on {device}",
+        )
+
+    learn(1)  # what is compiled and allotted at the first step is no training
+    counter = Counter(encoder, device)
+    history = learn(STEPS[device])
+    n_texts, tokens, squares, padded = counter.seen.tolist()
+    weights = sum(one.weight.numel() for one in encoder.modules() if isinstance(one, nn.Linear))
+    # a product and a sum for each weight or pair of tokens, forward once and backward twice
+    pairs = 2 * config.num_hidden_layers * size * squares
+    tflops = 6 * (weights * tokens + pairs) / history.seconds / 1e12
+    gpu = device == "cuda"
+    return {
+        "encoder": "BERT-base's size, random weights",
+        "parameters": sum(one.numel() for one in encoder.parameters()),
+        "data": prepared.name,
+        "items": prepared.n_items,
+        "device": machine()["GPU" if gpu else "CPU"],
+        "threads": torch.get_num_threads(),
+        "precision": history.precision,
+        "batch_size": batch_size,
+        "examples": len(some(STEPS[device])),
+        "seconds": history.seconds,
+        "texts": int(n_texts),
+        "tokens": int(tokens),
+        "padding": 1 - tokens / padded,
+        "tflops": tflops,
+        "matrix_tflops": matrix_tflops(device, history.precision),
+        "peak_gb": torch.cuda.max_memory_allocated() / 2**30 if gpu else _peak_mb() / 1024,
+        "epoch_examples": len(steps),
+    }
+
+
+def depths(data: str, size: str) -> list[dict[str, Any]]:
+    """Tune the packaged encoder to each depth and rank; rows of ``depths.csv``."""
+    fold = leave_one_out(prepare(load(data, size=size))).validation
+    models: dict[str, Language] = {"frozen": Language(whitening="whiten")}
+    chosen: dict[str, tuple[float | None, int]] = {"frozen": (None, 0)}
+    for tuning, rate, epochs in DEPTHS:
+        name = tuning if rate is None else f"{tuning}, {rate:g}"
+        rates = {} if rate is None else {"encoder_rate": rate}
+        models[name] = TunedLanguage(tuning=tuning, epochs=epochs, **rates)
+        chosen[name] = rate, epochs
+    outcomes, rows = {}, []
+    for name, model in models.items():
+        outcomes |= evaluate_seeds({name: model}, fold)
+        compared = {} if name in ("frozen", "adapter") else {"gain": (name, "adapter")}
+        measured = measure_lists(outcomes, fold, compared=compared)
+        found = measured[measured["metric"] == "ndcg@10"].set_index("model")
+        gain = found.reindex(["gain"]).iloc[0]
+        rate, epochs = chosen[name]
+        rows.append(
+            {
+                "data": fold.train.name,
+                "depth": name.partition(",")[0],
+                "encoder_rate": rate,
+                "epochs": epochs,
+                "device": machine()["GPU"],
+                "seconds": outcomes[name][0].costs["fit"],
+                "ndcg@10": found["value"][name],
+                "gain": gain["value"],
+                "low": gain["low"],
+                "high": gain["high"],
+            }
+        )
+        print(rows[-1], flush=True)
+    return rows
+
+
+def main() -> None:
+    """Measure on each device that is there."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--size", default="paper", help="of the simulated shop")
+    parser.add_argument("--data", default="amazon-beauty", help="on which depths are compared")
+    parser.add_argument("--folder", type=Path, help="where the tables go (default: nowhere)")
+    options = parser.parse_args()
+    load_before = os.getloadavg()[0]
+    shop = prepare(load("simulated", size=options.size))
+    rows = []
+    for device in ("cuda", "cpu") if torch.cuda.is_available() else ("cpu",):
+        rows.append(tune_all(shop, device))
+        print(rows[-1], flush=True)
+        if options.folder:
+            write_table(FINETUNE_FILE, rows, options.folder, load_before)
+    if not torch.cuda.is_available():
+        sys.exit()
+    try:
+        found = depths(options.data, "full")
+    except ReclibError as error:  # as a rule the data are not there
+        sys.exit(f"error: {error}")
+    if options.folder:
+        write_table(DEPTHS_FILE, found, options.folder, load_before)
+
+
+if __name__ == "__main__":
+    main()
