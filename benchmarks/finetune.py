@@ -13,6 +13,7 @@ import os
 import statistics
 import sys
 import time
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from transformers import BertConfig, BertModel
 
 from reclib.data import Prepared, item_texts, leave_one_out, load, prepare
 from reclib.errors import ReclibError
+from reclib.evaluation import Outcome
 from reclib.evaluation.protocols import _peak_mb
 from reclib.models import Language, TunedLanguage
 from reclib.models.encoder import DEFAULT_ENCODER, load_encoder
@@ -149,17 +151,17 @@ def tune_all(prepared: Prepared, device: str) -> dict[str, Any]:
     }
 
 
-def depths(data: str, size: str) -> list[dict[str, Any]]:
+def depths(data: str, size: str) -> Iterator[dict[str, Any]]:
     """Tune the packaged encoder to each depth and rank; rows of ``depths.csv``."""
     fold = leave_one_out(prepare(load(data, size=size))).validation
     models: dict[str, Language] = {"frozen": Language(whitening="whiten")}
     chosen: dict[str, tuple[float | None, int]] = {"frozen": (None, 0)}
     for tuning, rate, epochs in DEPTHS:
         name = tuning if rate is None else f"{tuning}, {rate:g}"
-        rates = {} if rate is None else {"encoder_rate": rate}
+        rates: Any = {} if rate is None else {"encoder_rate": rate}
         models[name] = TunedLanguage(tuning=tuning, epochs=epochs, **rates)
         chosen[name] = rate, epochs
-    outcomes, rows = {}, []
+    outcomes: dict[str, list[Outcome]] = {}
     for name, model in models.items():
         outcomes |= evaluate_seeds({name: model}, fold)
         compared = {} if name in ("frozen", "adapter") else {"gain": (name, "adapter")}
@@ -167,22 +169,18 @@ def depths(data: str, size: str) -> list[dict[str, Any]]:
         found = measured[measured["metric"] == "ndcg@10"].set_index("model")
         gain = found.reindex(["gain"]).iloc[0]
         rate, epochs = chosen[name]
-        rows.append(
-            {
-                "data": fold.train.name,
-                "depth": name.partition(",")[0],
-                "encoder_rate": rate,
-                "epochs": epochs,
-                "device": machine()["GPU"],
-                "seconds": outcomes[name][0].costs["fit"],
-                "ndcg@10": found["value"][name],
-                "gain": gain["value"],
-                "low": gain["low"],
-                "high": gain["high"],
-            }
-        )
-        print(rows[-1], flush=True)
-    return rows
+        yield {
+            "data": fold.train.name,
+            "depth": name.partition(",")[0],
+            "encoder_rate": rate,
+            "epochs": epochs,
+            "device": machine()["GPU"],
+            "seconds": outcomes[name][0].seconds["fit"],
+            "ndcg@10": found["value"][name],
+            "gain": gain["value"],
+            "low": gain["low"],
+            "high": gain["high"],
+        }
 
 
 def main() -> None:
@@ -193,21 +191,23 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, help="where the tables go (default: nowhere)")
     options = parser.parse_args()
     load_before = os.getloadavg()[0]
+
+    def keep(name: str, found: Iterable[dict[str, Any]]) -> None:
+        rows = []
+        for row in found:
+            rows.append(row)
+            print(row, flush=True)
+            if options.folder:  # what is measured is kept, whatever comes next
+                write_table(name, rows, options.folder, load_before)
+
     shop = prepare(load("simulated", size=options.size))
-    rows = []
-    for device in ("cuda", "cpu") if torch.cuda.is_available() else ("cpu",):
-        rows.append(tune_all(shop, device))
-        print(rows[-1], flush=True)
-        if options.folder:
-            write_table(FINETUNE_FILE, rows, options.folder, load_before)
-    if not torch.cuda.is_available():
-        sys.exit()
-    try:
-        found = depths(options.data, "full")
-    except ReclibError as error:  # as a rule the data are not there
-        sys.exit(f"error: {error}")
-    if options.folder:
-        write_table(DEPTHS_FILE, found, options.folder, load_before)
+    gpu = torch.cuda.is_available()
+    keep(FINETUNE_FILE, (tune_all(shop, device) for device in ("cuda", "cpu")[not gpu :]))
+    if gpu:
+        try:
+            keep(DEPTHS_FILE, depths(options.data, "full"))
+        except ReclibError as error:  # as a rule the data are not there
+            sys.exit(f"error: {error}")
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ from reclib.models.base import Scores
 from reclib.models.tasks import Heads
 
 READ = {"cpu": 128}  # texts padded to one length: few, so that little is padded
-READ_ELSEWHERE = 1024  # a GPU waits for its next order longer than it computes on so few
+READ_ELSEWHERE = 256  # a GPU waits for its next order longer than it computes on so few
 BLOCK = 1024  # texts whose vectors are made at once, after training
 
 
