@@ -40,13 +40,7 @@ SIDE = {"cuda": 8192, "cpu": 2048}  # of the square matrices that are multiplied
 STEPS = {"cuda": 256, "cpu": 3}
 BATCH = {"cuda": 128, "cpu": 8}  # products to predict; twice as many are drawn
 # the depth, the learning rate of the encoder's weights, epochs
-DEPTHS = (
-    ("adapter", None, 3),
-    ("last-k", 1e-4, 3),
-    ("lora", 1e-3, 3),
-    ("full", 5e-5, 3),
-    ("full", 2e-4, 3),
-)
+DEPTHS = (("adapter", None, 3), ("full", 1e-4, 3), ("lora", 1e-3, 3), ("last-k", 1e-4, 3))
 
 
 class Counter:
@@ -188,6 +182,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--size", default="paper", help="of the simulated shop")
     parser.add_argument("--data", default="amazon-beauty", help="on which depths are compared")
+    parser.add_argument("--only", choices=("speed", "depths"), help="one of the two parts")
     parser.add_argument("--folder", type=Path, help="where the tables go (default: nowhere)")
     options = parser.parse_args()
     load_before = os.getloadavg()[0]
@@ -200,10 +195,11 @@ def main() -> None:
             if options.folder:  # what is measured is kept, whatever comes next
                 write_table(name, rows, options.folder, load_before)
 
-    shop = prepare(load("simulated", size=options.size))
     gpu = torch.cuda.is_available()
-    keep(FINETUNE_FILE, (tune_all(shop, device) for device in ("cuda", "cpu")[not gpu :]))
-    if gpu:
+    if options.only != "depths":
+        shop = prepare(load("simulated", size=options.size))
+        keep(FINETUNE_FILE, (tune_all(shop, device) for device in ("cuda", "cpu")[not gpu :]))
+    if options.only != "speed" and gpu:
         try:
             keep(DEPTHS_FILE, depths(options.data, "full"))
         except ReclibError as error:  # as a rule the data are not there

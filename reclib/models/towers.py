@@ -11,8 +11,8 @@ from torch.nn.utils.rnn import pad_sequence
 from reclib.models.base import Scores
 from reclib.models.tasks import Heads
 
-READ = {"cpu": 128}  # texts padded to one length: few, so that little is padded
-READ_ELSEWHERE = 256  # a GPU waits for its next order longer than it computes on so few
+READ = {"cpu": 8192}  # tokens that go through the model at once, padding included
+READ_ELSEWHERE = 32768  # a GPU would wait longer for its next order than it computes on fewer
 BLOCK = 1024  # texts whose vectors are made at once, after training
 
 
@@ -108,12 +108,15 @@ class Reader(nn.Module):
 
     def forward(self, items: Tensor) -> Tensor:
         """Embeddings of products, shape (n, n_dimensions)."""
+        at_once = READ.get(items.device.type, READ_ELSEWHERE)
         length = self.length[items.cpu()]
-        order = length.argsort(stable=True)
-        parts = [
-            self._pooled(items[rows.to(items.device)], length[rows])
-            for rows in torch.split(order, READ.get(items.device.type, READ_ELSEWHERE))
-        ]
+        order = length.argsort(descending=True, stable=True)
+        parts, start = [], 0
+        while start < len(order):  # the longest first: what comes with one is padded to it
+            n_texts = max(1, at_once // int(length[order[start]]))
+            rows = order[start : start + n_texts]
+            parts.append(self._pooled(items[rows.to(items.device)], length[rows]))
+            start += n_texts
         vectors = torch.cat(parts)[order.argsort().to(items.device)]
         with torch.autocast(items.device.type, enabled=False):  # small differences count
             return functional.normalize((vectors - self.centre) @ self.turn, dim=1)
