@@ -5,7 +5,8 @@ weights of an encoder of BERT-base's size learn to predict the next product of t
 shop of the paper's size: tokens a second on each device that is there, beside what its largest
 matrix products reach. Speed does not depend on what the weights hold, so they are random.
 Then, on data with real texts, the packaged encoder is tuned to different depths, and ranks
-for the validation. Without a GPU the second part is left out: it would take days.
+for the validation. Without a GPU the first part tells the processor's speed, and the second
+is left out: it would take days.
 """
 
 import argparse
@@ -196,6 +197,8 @@ def main() -> None:
                 write_table(name, rows, options.folder, load_before)
 
     gpu = torch.cuda.is_available()
+    if options.folder and not gpu:
+        sys.exit("no GPU is there: what one did elsewhere stays recorded as it is")
     if options.only != "depths":
         shop = prepare(load("simulated", size=options.size))
         keep(FINETUNE_FILE, (tune_all(shop, device) for device in ("cuda", "cpu")[not gpu :]))

@@ -3,6 +3,8 @@
 ``{bench-peers}``: ours beside other libraries. ``{bench-claim}``: the large claim.
 ``{bench-workers}``: one and two workers. ``{bench-weightings}``: the weights of Eq. 7.
 ``{bench-serve}``: how long customers of the shop wait. ``{bench-models}``: each model by itself.
+``{bench-finetune}``: how fast an encoder learns on each device. ``{bench-depths}``: what tuning
+more of it brings.
 ``{bench-estimate} <users> <products>``: what a shop of that size would cost.
 ``{bench-figure}``: the curves. ``{bench-machine}``: what everything was measured on.
 
@@ -15,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 import data_pages
+import numpy as np
 from data_pages import cell
 from docutils import nodes
 from result_files import REFERENCE, decimals, text
@@ -208,6 +211,47 @@ class Models(BenchTable):
         return [cell("model"), *(cell(name, right=True) for name in heads)], lines
 
 
+class Finetune(BenchTable):
+    """``{bench-finetune}``: a device on each line, beside the slowest."""
+
+    file = "finetune.csv"
+
+    def cells(self) -> tuple[data_pages.Line, Iterable[data_pages.Line]]:
+        """Turn what was measured into rates."""
+        names = ("threads", "examples at once", "tokens a second", "ratio", "TFLOP/s")
+        names += ("of its large products", "padding", "memory, GB")
+        table = self.table()
+        rate = table["tokens"] / table["seconds"]
+        lines = []
+        for own, row in zip(rate, table.itertuples(), strict=True):
+            shown = [f"{row.threads}", f"{row.batch_size}", f"{own:,.0f}"]
+            shown += [f"{own / rate.min():,.0f}{TIMES}"]
+            shown += [number(row.tflops), f"{row.tflops / row.matrix_tflops:.0%}"]
+            shown += [f"{row.padding:.0%}", number(row.peak_gb)]
+            lines.append([cell(row.device), *(cell(text, right=True) for text in shown)])
+        return [cell("device"), *(cell(name, right=True) for name in names)], lines
+
+
+class Depths(BenchTable):
+    """``{bench-depths}``: one depth of tuning on each line."""
+
+    file = "depths.csv"
+
+    def cells(self) -> tuple[data_pages.Line, Iterable[data_pages.Line]]:
+        """Set gains over the adapter beside the values."""
+        names = ("learning rate of the encoder", "epochs", "seconds", "ndcg@10")
+        head = [cell("trained"), *(cell(name, right=True) for name in names)]
+        head.append(cell("more than the adapter", right=True))
+        lines = []
+        for row in self.table().rename(columns={"ndcg@10": "ndcg"}).itertuples():
+            dash, gain = number(float("nan")), f"{row.gain:+.4f} [{row.low:+.4f}, {row.high:+.4f}]"
+            shown = [dash if np.isnan(row.encoder_rate) else f"{row.encoder_rate:g}"]
+            shown += [f"{row.epochs}", number(row.seconds), f"{row.ndcg:.4f}"]
+            shown.append(dash if np.isnan(row.gain) else gain)
+            lines.append([cell(row.depth), *(cell(text, right=True) for text in shown)])
+        return head, lines
+
+
 class Estimate(BenchTable):
     """``{bench-estimate} <users> <products>``: hours and memory from the unit costs."""
 
@@ -274,6 +318,8 @@ def register(app: Sphinx) -> None:
         "bench-weightings": Weightings,
         "bench-serve": Serve,
         "bench-models": Models,
+        "bench-finetune": Finetune,
+        "bench-depths": Depths,
         "bench-estimate": Estimate,
         "bench-machine": Machine,
         "bench-figure": Figure,

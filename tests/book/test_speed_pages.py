@@ -26,6 +26,8 @@ DIRECTIVES = [
     "weightings",
     "serve",
     "models",
+    "finetune",
+    "depths",
     "estimate",
     "figure",
     "machine",
@@ -80,8 +82,29 @@ def test_tables_hold_what_the_files_hold(tmp_path: Path) -> None:
         for step in own
     ]
     speed.write_table(speed.MODELS_FILE, models, folder, 0.0)
+    tuned = {"encoder": "random", "parameters": 9, "data": "toy", "items": 400, "threads": 2}
+    tuned |= {"precision": "bfloat16", "batch_size": 8, "examples": 24, "epoch_examples": 99}
+    tuned |= {"texts": 50, "padding": 0.25, "tflops": 2.0, "matrix_tflops": 8.0, "peak_gb": 3.0}
+    devices = {"quick": 2_000_000, "slow": 1_000}
+    finetune = [
+        {**tuned, "device": device, "seconds": 2.0, "tokens": tokens}
+        for device, tokens in devices.items()
+    ]
+    speed.write_table(speed.FINETUNE_FILE, finetune, folder, 0.0)
+    depth = {"data": "toy", "device": "quick", "seconds": 9.0}
+    none = {"encoder_rate": None, "gain": None, "low": None, "high": None}
+    gain = {"encoder_rate": 1e-4, "gain": 0.02, "low": -0.01, "high": 0.05}
+    depths = [
+        {**depth, **none, "depth": "adapter", "epochs": 3, "ndcg@10": 0.05},
+        {**depth, **gain, "depth": "full", "epochs": 3, "ndcg@10": 0.07},
+    ]
+    speed.write_table(speed.DEPTHS_FILE, depths, folder, 0.0)
     words = build(tmp_path)
     assert "Not measured" not in words
+    assert "quick 2 8 1,000,000 2,000\N{MULTIPLICATION SIGN} 2.00 25% 25% 3.00" in words
+    assert "slow 2 8 500 1\N{MULTIPLICATION SIGN} 2.00 25% 25% 3.00" in words
+    assert "adapter \N{EN DASH} 3 9.00 0.0500 \N{EN DASH}" in words
+    assert "full 0.0001 3 9.00 0.0700 +0.0200 [-0.0100, +0.0500]" in words
     dash = "\N{EN DASH}"
     assert f"nothing {dash} {dash} {dash} {dash} 0.500 {dash} {dash}" in words
     assert "language 2.00 2.00 2.00 0.500 0.500 0.500 3.00" in words
