@@ -240,7 +240,7 @@ class Depths(BenchTable):
     def cells(self) -> tuple[data_pages.Line, Iterable[data_pages.Line]]:
         """Set gains over the adapter beside the values."""
         names = ("learning rate of the encoder", "epochs", "seconds", "ndcg@10")
-        head = [cell("trained"), *(cell(name, right=True) for name in names)]
+        head = [cell("trained"), cell("on"), *(cell(name, right=True) for name in names)]
         head.append(cell("more than the adapter", right=True))
         lines = []
         for row in self.table().rename(columns={"ndcg@10": "ndcg"}).itertuples():
@@ -248,7 +248,8 @@ class Depths(BenchTable):
             shown = [dash if np.isnan(row.encoder_rate) else f"{row.encoder_rate:g}"]
             shown += [f"{row.epochs}", number(row.seconds), f"{row.ndcg:.4f}"]
             shown.append(dash if np.isnan(row.gain) else gain)
-            lines.append([cell(row.depth), *(cell(text, right=True) for text in shown)])
+            device = cell(row.device)
+            lines.append([cell(row.depth), device, *(cell(text, right=True) for text in shown)])
         return head, lines
 
 

@@ -103,8 +103,8 @@ def test_tables_hold_what_the_files_hold(tmp_path: Path) -> None:
     assert "Not measured" not in words
     assert "quick 2 8 1,000,000 2,000\N{MULTIPLICATION SIGN} 2.00 25% 25% 3.00" in words
     assert "slow 2 8 500 1\N{MULTIPLICATION SIGN} 2.00 25% 25% 3.00" in words
-    assert "adapter \N{EN DASH} 3 9.00 0.0500 \N{EN DASH}" in words
-    assert "full 0.0001 3 9.00 0.0700 +0.0200 [-0.0100, +0.0500]" in words
+    assert "adapter quick \N{EN DASH} 3 9.00 0.0500 \N{EN DASH}" in words
+    assert "full quick 0.0001 3 9.00 0.0700 +0.0200 [-0.0100, +0.0500]" in words
     dash = "\N{EN DASH}"
     assert f"nothing {dash} {dash} {dash} {dash} 0.500 {dash} {dash}" in words
     assert "language 2.00 2.00 2.00 0.500 0.500 0.500 3.00" in words
