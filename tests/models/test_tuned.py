@@ -14,7 +14,7 @@ from reclib.data import Prepared, history_weights, item_texts
 from reclib.errors import ReclibError
 from reclib.models import Language, tuned
 from reclib.models.steps import Steps
-from reclib.models.towers import Table, Towers
+from reclib.models.towers import READ, Table, Towers
 from reclib.models.tuned import TunedLanguage
 
 SMALL: dict[str, Any] = {"epochs": 3, "batch_size": 32, "negatives": 20, "learning_rate": 0.01}
@@ -293,14 +293,23 @@ ENCODED = {"epochs": 1, "batch_size": 4, "negatives": 3, "encoder_rate": 1e-3}
 
 
 @pytest.mark.usefixtures("real_encoder")
-@pytest.mark.parametrize("pooling", ["mean", "cls"])
-def test_the_encoder_starts_from_the_frozen_vectors(shop: Prepared, pooling: str) -> None:
+@pytest.mark.parametrize(("pooling", "at_once"), [("mean", 8192), ("cls", 8192), ("mean", 20)])
+def test_the_encoder_starts_from_the_frozen_vectors(
+    shop: Prepared, monkeypatch: pytest.MonkeyPatch, pooling: str, at_once: int
+) -> None:
+    monkeypatch.setitem(READ, "cpu", at_once)  # few tokens at once: some texts, one, never none
     # a large ridge: directions without variance would show the last digits of bfloat16
     scorer = TunedLanguage(tuning="frozen", pooling=pooling, ridge=10.0).fit(shop)
     scorer.tuning = "lora"
     reader = scorer._reader([item_texts(shop)]).eval()
+    calls: list[torch.Size] = []
+    reader.model.register_forward_pre_hook(
+        lambda _, __, given: calls.append(given["input_ids"].shape), with_kwargs=True
+    )
     with torch.inference_mode():
         read = reader(torch.arange(shop.n_items)).numpy()
+    assert all(size.numel() <= at_once or size[0] == 1 for size in calls)
+    assert (len(calls) > 1) == (at_once == 20)
     cosines = (read * scorer.item_vectors).sum(axis=1)
     assert (cosines[scorer._told] > 0.99).all()
 
