@@ -15,6 +15,7 @@ import statistics
 import sys
 import time
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -27,12 +28,12 @@ from reclib.data import Prepared, item_texts, leave_one_out, load, prepare
 from reclib.errors import ReclibError
 from reclib.evaluation import Outcome
 from reclib.evaluation.protocols import _peak_mb
-from reclib.models import Language, TunedLanguage
+from reclib.models import TunedLanguage
 from reclib.models.encoder import DEFAULT_ENCODER, load_encoder
 from reclib.models.steps import Examples, Steps
 from reclib.models.tasks import Heads
 from reclib.models.towers import Reader, Towers
-from reclib.models.training import Training, as_it_is, seeded, train
+from reclib.models.training import History, Training, as_it_is, seeded, train
 from reclib.study.doctor import machine
 from reclib.study.experiment import evaluate_seeds, measure_lists
 from reclib.study.speed import DEPTHS_FILE, FINETUNE_FILE, write_table
@@ -40,23 +41,32 @@ from reclib.study.speed import DEPTHS_FILE, FINETUNE_FILE, write_table
 SIDE = {"cuda": 8192, "cpu": 2048}  # of the square matrices that are multiplied
 STEPS = {"cuda": 256, "cpu": 3}
 BATCH = {"cuda": 128, "cpu": 8}  # products to predict; twice as many are drawn
-# the depth, the learning rate of the encoder's weights, epochs
-DEPTHS = (("adapter", None, 3), ("full", 1e-4, 3), ("lora", 1e-3, 3), ("last-k", 1e-4, 3))
+# what is trained, the learning rate of the encoder's weights, epochs; the rest as by default
+DEPTHS = (
+    ("frozen", None, 0),
+    ("adapter", None, 3),
+    ("full", 1e-4, 3),
+    ("lora", 1e-3, 3),
+    ("last-k", 1e-4, 3),
+)
 
 
 class Counter:
-    """Texts, tokens and the sum of squared lengths that went through an encoder, and padding."""
+    """Texts and tokens that went through an encoder, with and without padding."""
 
     def __init__(self, encoder: nn.Module, device: str) -> None:
-        self.seen = torch.zeros(4, dtype=torch.float64, device=device)
+        self.texts = self.padded = 0
+        # on the device: to ask for them in training would make the processor wait
+        self.tokens, self.squares = torch.zeros(2, dtype=torch.float64, device=device)
         encoder.register_forward_pre_hook(self._count, with_kwargs=True)
 
     def _count(self, _: nn.Module, __: tuple[Any, ...], given: dict[str, Any]) -> None:
         mask: Tensor = given["attention_mask"]
         length = mask.sum(dim=1)
-        size = torch.tensor(mask.numel(), device=mask.device)
-        texts = torch.tensor(len(mask), device=mask.device)
-        self.seen += torch.stack([texts, length.sum(), length.square().sum(), size])
+        self.texts += len(mask)
+        self.padded += mask.numel()
+        self.tokens += length.sum()
+        self.squares += length.square().sum()
 
 
 def wait(device: str) -> float:
@@ -69,9 +79,7 @@ def wait(device: str) -> float:
 def matrix_tflops(device: str, precision: str) -> float:
     """Measure what large matrix products reach, in 10¹² operations a second."""
     side = SIDE[device]
-    one, other = (
-        torch.randn(side, side, device=device).to(getattr(torch, precision)) for _ in "ab"
-    )
+    one, other = torch.randn(2, side, side, device=device).to(getattr(torch, precision))
     seconds = []
     for _ in range(10):
         started = wait(device)
@@ -99,16 +107,19 @@ def tune_all(prepared: Prepared, device: str) -> dict[str, Any]:
     )
     settings = Training(epochs=1, learning_rate=5e-5, batch_size=batch_size, precision="bfloat16")
 
-    def some(n_steps: int) -> Examples:
-        # an epoch takes the first examples, shuffled: those of a few users would share texts
+    def learn(n_steps: int) -> History:
+        # any steps: the first ones are of few users, who would share texts
         chosen = np.random.default_rng(0).permutation(len(steps))[: n_steps * batch_size]
-        parts = {name: getattr(steps, name)[chosen] for name in ("begin", "end", "target", "count")}
-        return Examples(Steps(**{**vars(steps), **parts}), len(chosen), none, len(texts))
-
-    def learn(n_steps: int) -> Any:
+        some = replace(
+            steps,
+            begin=steps.begin[chosen],
+            end=steps.end[chosen],
+            target=steps.target[chosen],
+            count=steps.count[chosen],
+        )
         return train(
             towers,
-            some(n_steps),
+            Examples(some, len(some), none, len(texts)),
             TunedLanguage()._loss,
             settings=settings,
             collate=as_it_is,
@@ -119,10 +130,10 @@ def tune_all(prepared: Prepared, device: str) -> dict[str, Any]:
     learn(1)  # what is compiled and allotted at the first step is no training
     counter = Counter(encoder, device)
     history = learn(STEPS[device])
-    n_texts, tokens, squares, padded = counter.seen.tolist()
+    tokens = float(counter.tokens)
     weights = sum(one.weight.numel() for one in encoder.modules() if isinstance(one, nn.Linear))
     # a product and a sum for each weight or pair of tokens, forward once and backward twice
-    pairs = 2 * config.num_hidden_layers * size * squares
+    pairs = 2 * config.num_hidden_layers * size * float(counter.squares)
     tflops = 6 * (weights * tokens + pairs) / history.seconds / 1e12
     gpu = device == "cuda"
     return {
@@ -134,11 +145,11 @@ def tune_all(prepared: Prepared, device: str) -> dict[str, Any]:
         "threads": torch.get_num_threads(),
         "precision": history.precision,
         "batch_size": batch_size,
-        "examples": len(some(STEPS[device])),
+        "examples": min(len(steps), STEPS[device] * batch_size),
         "seconds": history.seconds,
-        "texts": int(n_texts),
+        "texts": counter.texts,
         "tokens": int(tokens),
-        "padding": 1 - tokens / padded,
+        "padding": 1 - tokens / counter.padded,
         "tflops": tflops,
         "matrix_tflops": matrix_tflops(device, history.precision),
         "peak_gb": torch.cuda.max_memory_allocated() / 2**30 if gpu else _peak_mb() / 1024,
@@ -149,29 +160,23 @@ def tune_all(prepared: Prepared, device: str) -> dict[str, Any]:
 def depths(data: str, size: str) -> Iterator[dict[str, Any]]:
     """Tune the packaged encoder to each depth and rank; rows of ``depths.csv``."""
     fold = leave_one_out(prepare(load(data, size=size))).validation
-    models: dict[str, Language] = {"frozen": Language(whitening="whiten")}
-    chosen: dict[str, tuple[float | None, int]] = {"frozen": (None, 0)}
-    for tuning, rate, epochs in DEPTHS:
-        name = tuning if rate is None else f"{tuning}, {rate:g}"
-        rates: Any = {} if rate is None else {"encoder_rate": rate}
-        models[name] = TunedLanguage(tuning=tuning, epochs=epochs, **rates)
-        chosen[name] = rate, epochs
     outcomes: dict[str, list[Outcome]] = {}
-    for name, model in models.items():
-        outcomes |= evaluate_seeds({name: model}, fold)
-        compared = {} if name in ("frozen", "adapter") else {"gain": (name, "adapter")}
+    for depth, rate, epochs in DEPTHS:
+        known = {"encoder_rate": rate, "epochs": epochs}
+        options: Any = {name: value for name, value in known.items() if value}
+        outcomes |= evaluate_seeds({depth: TunedLanguage(tuning=depth, **options)}, fold)
+        compared = {} if depth in ("frozen", "adapter") else {"gain": (depth, "adapter")}
         measured = measure_lists(outcomes, fold, compared=compared)
         found = measured[measured["metric"] == "ndcg@10"].set_index("model")
         gain = found.reindex(["gain"]).iloc[0]
-        rate, epochs = chosen[name]
         yield {
             "data": fold.train.name,
-            "depth": name.partition(",")[0],
+            "depth": depth,
             "encoder_rate": rate,
             "epochs": epochs,
             "device": machine()["GPU"],
-            "seconds": outcomes[name][0].seconds["fit"],
-            "ndcg@10": found["value"][name],
+            "seconds": outcomes[depth][0].seconds["fit"],
+            "ndcg@10": found["value"][depth],
             "gain": gain["value"],
             "low": gain["low"],
             "high": gain["high"],
@@ -200,8 +205,9 @@ def main() -> None:
     if options.folder and not gpu:
         sys.exit("no GPU is there: what one did elsewhere stays recorded as it is")
     if options.only != "depths":
+        devices = ("cuda", "cpu") if gpu else ("cpu",)
         shop = prepare(load("simulated", size=options.size))
-        keep(FINETUNE_FILE, (tune_all(shop, device) for device in ("cuda", "cpu")[not gpu :]))
+        keep(FINETUNE_FILE, (tune_all(shop, device) for device in devices))
     if options.only != "speed" and gpu:
         try:
             keep(DEPTHS_FILE, depths(options.data, "full"))

@@ -9,7 +9,7 @@ import importlib.util
 import json
 import os
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -199,15 +199,14 @@ class _LazyModel:
         read = tokenizer(texts.tolist(), truncation=True, max_length=max_length)
         tokens = [torch.tensor(text) for text in read["input_ids"]]
         length = np.array([len(text) for text in tokens])
-        order = np.argsort(-length, kind="stable")
-        vectors, start = [], 0
-        while start < len(order):
-            rows = order[start : start + max(1, batch_tokens // length[order[start]])]
-            start += len(rows)
+        vectors, order = [], []
+        for rows in batches(length, batch_tokens):
+            order.append(rows)
             batch = pad_sequence([tokens[row] for row in rows], batch_first=True)
             real = torch.arange(batch.shape[1]) < torch.from_numpy(length[rows])[:, None]
             vectors.append(self._pooled(model, batch.to(self.device), real.to(self.device)))
-        return np.concatenate(vectors)[np.argsort(order)], time.perf_counter() - started
+        place = np.argsort(np.concatenate(order))
+        return np.concatenate(vectors)[place], time.perf_counter() - started
 
     def _pooled(
         self, model: "PreTrainedModel", tokens: torch.Tensor, real: torch.Tensor
@@ -222,6 +221,29 @@ class _LazyModel:
                 pooled = (hidden * kept).sum(1) / kept.sum(1)
         vectors: NDArray[np.float32] = pooled.cpu().numpy()
         return vectors
+
+
+def batches(length: NDArray[np.int64], batch_tokens: int) -> Iterator[NDArray[np.int64]]:
+    """Group texts that go through a model at once, the longest first: all are padded to it.
+
+    Parameters
+    ----------
+    length
+        Tokens of each text, shape (n_texts,).
+    batch_tokens
+        As in `encode`.
+
+    Yields
+    ------
+    ndarray
+        Places of some texts; each text is in one group.
+    """
+    order = np.argsort(-length, kind="stable")
+    start = 0
+    while start < len(order):
+        rows = order[start : start + max(1, batch_tokens // length[order[start]])]
+        start += len(rows)
+        yield rows
 
 
 def load_encoder(

@@ -3,12 +3,14 @@
 from collections.abc import Sequence
 from typing import Any, cast
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.utils.rnn import pad_sequence
 
 from reclib.models.base import Scores
+from reclib.models.encoder import batches
 from reclib.models.tasks import Heads
 
 READ = {"cpu": 8192}  # tokens that go through the model at once, padding included
@@ -98,26 +100,24 @@ class Reader(nn.Module):
     ) -> None:
         super().__init__()
         self.model = model
-        self.length = torch.tensor([len(text) for text in tokens])
+        self.length = np.array([len(text) for text in tokens])
         # all texts at once, where the model is: nothing is copied there batch by batch
-        padded = pad_sequence([torch.tensor(text, dtype=torch.int32) for text in tokens], True)
+        texts = [torch.tensor(text, dtype=torch.int32) for text in tokens]
         self.pooling = pooling
-        self.register_buffer("tokens", padded, persistent=False)
+        self.register_buffer("tokens", pad_sequence(texts, batch_first=True), persistent=False)
         self.register_buffer("centre", torch.from_numpy(centre), persistent=False)
         self.register_buffer("turn", torch.from_numpy(turn), persistent=False)
 
     def forward(self, items: Tensor) -> Tensor:
         """Embeddings of products, shape (n, n_dimensions)."""
+        length = self.length[items.cpu().numpy()]
         at_once = READ.get(items.device.type, READ_ELSEWHERE)
-        length = self.length[items.cpu()]
-        order = length.argsort(descending=True, stable=True)
-        parts, start = [], 0
-        while start < len(order):  # the longest first: what comes with one is padded to it
-            n_texts = max(1, at_once // int(length[order[start]]))
-            rows = order[start : start + n_texts]
-            parts.append(self._pooled(items[rows.to(items.device)], length[rows]))
-            start += n_texts
-        vectors = torch.cat(parts)[order.argsort().to(items.device)]
+        order = [torch.from_numpy(rows) for rows in batches(length, at_once)]
+        parts = [
+            self._pooled(items[rows.to(items.device)], torch.from_numpy(length[rows]))
+            for rows in order
+        ]
+        vectors = torch.cat(parts)[torch.cat(order).argsort().to(items.device)]
         with torch.autocast(items.device.type, enabled=False):  # small differences count
             return functional.normalize((vectors - self.centre) @ self.turn, dim=1)
 
