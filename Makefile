@@ -39,7 +39,8 @@ sweep: .venv/.installed ## run SWEEP=params/sweeps/NAME.yaml, here (WORKERS=2) o
 	$(BIN)/reclib sweep "$(SWEEP)" $(WORKERS:%=--workers %) $(SCHEDULER:%=--scheduler %)
 
 # Records what the page on speed shows. QUICK=1 only tries everything out, and records nothing.
-# The last three need data under RECLIB_DATA; without them the pages say that it was not measured.
+# The last three need data under RECLIB_DATA, the very last a GPU, too; what they cannot measure
+# stays as it was recorded, or the pages say that it was not measured.
 bench: .venv/.installed ## measure speed and scale, on a machine that does nothing else
 	$(BIN)/python benchmarks/speed.py $(BENCH)
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/serve.py $(if $(QUICK),--size smoke --seconds 1,$(BENCH))

@@ -290,7 +290,8 @@ class Machine(BenchTable):
         machine = known.get("scale.csv", next(iter(known.values())))["machine"]
         facts = {name: machine[name] for name in ("CPU", "cores", "RAM (GB)", "threads", "Python")}
         for name, about in known.items():
-            facts[f"load before {name}"] = about["load"]
+            if about["machine"]["CPU"] == machine["CPU"]:  # a GPU's tables name their own
+                facts[f"load before {name}"] = about["load"]
         return [cell("what"), cell("value")], [
             [cell(name), cell(str(value))] for name, value in facts.items()
         ]
