@@ -92,9 +92,15 @@ def _hint(value: object) -> str:
     number = re.fullmatch(r"(\d{8}|\d{11,20})(\.0*)?", str(value).strip())
     if number is None:
         return ""
-    if len(digits := number[1]) == 8:
-        return f"; is it a date? Write it as {digits[:4]}-{digits[4:6]}-{digits[6:]}"
-    return "; is it in milliseconds? Divide it by 1,000"
+    digits = number[1]
+    date = f"{digits[:4]}-{digits[4:6]}-{digits[6:8]}"
+    if len(digits) == 8:
+        return f"; is it a date? Write it as {date}"
+    if len(digits) == 14 and digits[:2] in ("19", "20"):
+        clock = f"{digits[8:10]}:{digits[10:12]}:{digits[12:]}"
+        return f"; is it a date and a time? Write it as {date} {clock}"
+    unit, factor = next((name, size) for length, name, size in _FINER if len(digits) <= length)
+    return f"; is it in {unit}? Divide it by {factor:,}"
 
 
 def _to_text(column: pl.Series) -> pl.Series:
@@ -197,6 +203,8 @@ _MOMENT_FORMS = (
     "%Y-%m-%d %H:%M%#z",
     "%Y-%m-%d %H:%M",
 )
+# units finer than a second, by how many digits a moment of our days has in them at most
+_FINER = ((13, "milliseconds", 10**3), (16, "microseconds", 10**6), (20, "nanoseconds", 10**9))
 _CONVERSIONS: Mapping[Any, tuple[Callable[[pl.Series], pl.Series], str]] = {
     pl.String: (_to_text, "text"),
     pl.Int64: (_to_whole, "a whole number"),
