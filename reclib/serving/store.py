@@ -462,7 +462,7 @@ class Store:
         """Bring the file to the newest version, whichever process comes first."""
         with self._reading() as connection:
             if self._version(connection) < len(MIGRATIONS):
-                connection.execute("PRAGMA journal_mode = WAL")
+                self._use_wal(connection)
                 with self._writing():
                     # another process may have done it in the meantime
                     for number in range(self._version(connection), len(MIGRATIONS)):
@@ -471,10 +471,30 @@ class Store:
                         connection.execute(f"PRAGMA user_version = {number + 1}")
                     connection.execute(f"PRAGMA application_id = {OURS}")
 
+    def _use_wal(self, connection: sqlite3.Connection) -> None:
+        """Switch the file to WAL mode, for which alone SQLite does not wait by itself."""
+        deadline = time.monotonic() + self.timeout
+        while True:
+            try:
+                connection.execute("PRAGMA journal_mode = WAL")
+                return
+            except sqlite3.OperationalError as error:
+                busy = getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_BUSY
+                if not busy or time.monotonic() > deadline:
+                    raise
+                time.sleep(0.005)
+
     def _version(self, connection: sqlite3.Connection) -> int:
-        (version,) = connection.execute("PRAGMA user_version").fetchone()
-        (program,) = connection.execute("PRAGMA application_id").fetchone()
-        (tables,) = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+        alone = not connection.in_transaction
+        if alone:  # all three of one moment: another process may be making the file
+            connection.execute("BEGIN")
+        try:
+            (version,) = connection.execute("PRAGMA user_version").fetchone()
+            (program,) = connection.execute("PRAGMA application_id").fetchone()
+            (tables,) = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+        finally:
+            if alone:
+                connection.execute("COMMIT")
         if program != OURS and (tables or version):
             raise ReclibError(f"{self.path} is a database of another program; name another file")
         if version > len(MIGRATIONS):

@@ -8,6 +8,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -63,6 +64,19 @@ def quick_file(tmp_path: Path) -> Iterator[Path]:
     place = Path("/dev/shm")
     with tempfile.TemporaryDirectory(dir=place if place.is_dir() else tmp_path) as folder:
         yield Path(folder) / "shop.db"
+
+
+def test_a_new_file_may_be_opened_by_many_at_once(quick_file: Path) -> None:
+    for number in range(30):
+        together = threading.Barrier(8)
+        file = quick_file.with_name(f"shop-{number}.db")
+
+        def opened(_: int, file: Path = file, together: threading.Barrier = together) -> None:
+            together.wait(60)
+            Store(file, timeout=60).close()
+
+        with ThreadPoolExecutor(8) as pool:
+            list(pool.map(opened, range(8)))
 
 
 def test_eight_processes_write_while_others_read(quick_file: Path) -> None:
