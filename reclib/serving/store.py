@@ -433,8 +433,7 @@ class Store:
         try:
             yield self._connection()
         except sqlite3.Error as error:
-            code = getattr(error, "sqlite_errorcode", 0) & 0xFF  # without SQLite's details
-            hint = _HINTS.get(code, "nothing of this call was kept")
+            hint = _HINTS.get(_code(error), "nothing of this call was kept")
             raise ReclibError(f"{self.path}: {error}: {hint}") from error
 
     @contextmanager
@@ -479,8 +478,7 @@ class Store:
                 connection.execute("PRAGMA journal_mode = WAL")
                 return
             except sqlite3.OperationalError as error:
-                busy = getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_BUSY
-                if not busy or time.monotonic() > deadline:
+                if _code(error) != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
                     raise
                 time.sleep(0.005)
 
@@ -503,6 +501,11 @@ class Store:
                 "update the library"
             )
         return int(version)
+
+
+def _code(error: sqlite3.Error) -> int:
+    """Return SQLite's code of an error, without the details."""
+    return int(getattr(error, "sqlite_errorcode", 0)) & 0xFF
 
 
 def _now() -> int:

@@ -169,6 +169,7 @@ def test_the_order_of_users_does_not_matter(fitted: Scorer, tiny: Prepared) -> N
     assert two["user_id"].unique().tolist() == [users[u] for u in order]
     both = one.merge(two, on=["user_id", "rank"], suffixes=("", ":other"))
     assert len(both) == len(one) == len(two)
+    assert not two.duplicated(["user_id", "item_id"]).any()
     # the last digit may differ with the batch, so a product may stand where one that ties stood
     row = tiny.user_ids.get_indexer(both["user_id"])
     other = tiny.item_ids.get_indexer(both["item_id:other"])
