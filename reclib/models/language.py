@@ -4,6 +4,7 @@ import time
 from typing import ClassVar
 
 import numpy as np
+import pandas as pd
 
 from reclib.data import Prepared, history_weights, item_texts
 from reclib.data.features import profile_texts
@@ -100,6 +101,8 @@ class Language(Scorer):
         self._waited = 0.0
         self.embeddings = self._encode("encode", texts)
         self._told = np.array([text != "" for text in texts])
+        rows = [vector.tobytes() for vector in self.embeddings.vectors]
+        self._reading = pd.factorize(np.array(rows, dtype=object))[0]
         centre, turn = self._whitening(self.embeddings.vectors[self._told])
         products = unit_rows(np.dot(self.embeddings.vectors - centre, turn))
         self.item_vectors = np.where(self._told[:, None], products, np.float32(0))
@@ -142,7 +145,19 @@ class Language(Scorer):
     def _score(self, users: Indices, items: Indices | slice) -> Scores:
         scores: Scores = self.user_vectors[users] @ self.item_vectors[items].T
         scores[:, ~self._told[items]] = np.nan
+        # a matrix product may differ in the last digit from column to column, and then the
+        # rule of ties would not hold for products that read alike
+        later, first = repeats(self._reading[items])
+        scores[:, later] = scores[:, first]
         return scores
+
+
+def repeats(values: Indices) -> tuple[Indices, Indices]:
+    """Find the positions of values that stood before, and the first position of each."""
+    _, start, number = np.unique(values, return_index=True, return_inverse=True)
+    first = start[number]
+    later = np.flatnonzero(first != np.arange(len(values)))
+    return later, first[later]
 
 
 def unit_rows(matrix: Scores) -> Scores:
