@@ -5,11 +5,13 @@ weights of an encoder of BERT-base's size learn to predict the next product of t
 shop of the paper's size: tokens a second on each device that is there, beside what its largest
 matrix products reach. Speed does not depend on what the weights hold, so they are random.
 Then, on data with real texts, the packaged encoder is tuned to different depths, and ranks
-for the validation. Without a GPU the first part tells the processor's speed, and the second
-is left out: it would take days.
+for the validation; one that is tuned as a whole enters a mixture of the strongest models, for
+the test; and it learns several tasks at once, on data with reviews. Without a GPU the first
+part tells the processor's speed, and the others are left out: they would take days.
 """
 
 import argparse
+import json
 import os
 import statistics
 import sys
@@ -20,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import torch
 from torch import Tensor, nn
 from transformers import BertConfig, BertModel
@@ -28,15 +31,25 @@ from reclib.data import Prepared, item_texts, leave_one_out, load, prepare
 from reclib.errors import ReclibError
 from reclib.evaluation import Outcome
 from reclib.evaluation.protocols import _peak_mb
-from reclib.models import TunedLanguage
+from reclib.models import Scorer, TunedLanguage
 from reclib.models.encoder import DEFAULT_ENCODER, load_encoder
 from reclib.models.steps import Examples, Steps
 from reclib.models.tasks import Heads
 from reclib.models.towers import Reader, Towers
 from reclib.models.training import History, Training, as_it_is, seeded, train
+from reclib.paths import REFERENCE
 from reclib.study.doctor import machine
-from reclib.study.experiment import evaluate_seeds, measure_lists
-from reclib.study.speed import DEPTHS_FILE, FINETUNE_FILE, write_table
+from reclib.study.experiment import CONTROL, TUNED, evaluate_seeds, measure_lists, tuned_fusion
+from reclib.study.results import TRIALS_FILE
+from reclib.study.spaces import spaces
+from reclib.study.speed import (
+    DEPTHS_FILE,
+    FINETUNE_FILE,
+    MIXTURES_FILE,
+    SEVERAL_FILE,
+    write_table,
+)
+from reclib.study.tasks import MULTI, SINGLE, answers, ask, measure_answers, models_of_tasks
 
 SIDE = {"cuda": 8192, "cpu": 2048}  # of the square matrices that are multiplied
 STEPS = {"cuda": 256, "cpu": 3}
@@ -49,6 +62,12 @@ DEPTHS = (
     ("lora", 1e-3, 3),
     ("last-k", 1e-4, 3),
 )
+WHOLE: Any = {"tuning": "full", "encoder_rate": 1e-4, "epochs": 3}  # as above
+MIXED = ("content", CONTROL, "item-knn", "ease:content", "transitions", "sasrec")
+SEEDS = 5
+PARTS = ("speed", "depths", "mixtures", "tasks")
+
+Rows = list[dict[str, Any]]
 
 
 class Counter:
@@ -157,9 +176,16 @@ def tune_all(prepared: Prepared, device: str) -> dict[str, Any]:
     }
 
 
-def depths(data: str, size: str) -> Iterator[dict[str, Any]]:
+def speed(size: str, devices: Iterable[str]) -> Iterator[Rows]:
+    """Tune an encoder of BERT-base's size on each device; rows of ``finetune.csv``."""
+    shop = prepare(load("simulated", size=size))
+    for device in devices:
+        yield [tune_all(shop, device)]
+
+
+def depths(data: str) -> Iterator[Rows]:
     """Tune the packaged encoder to each depth and rank; rows of ``depths.csv``."""
-    fold = leave_one_out(prepare(load(data, size=size))).validation
+    fold = leave_one_out(prepare(load(data, size="full"))).validation
     outcomes: dict[str, list[Outcome]] = {}
     for depth, rate, epochs in DEPTHS:
         known = {"encoder_rate": rate, "epochs": epochs}
@@ -169,7 +195,7 @@ def depths(data: str, size: str) -> Iterator[dict[str, Any]]:
         measured = measure_lists(outcomes, fold, compared=compared)
         found = measured[measured["metric"] == "ndcg@10"].set_index("model")
         gain = found.reindex(["gain"]).iloc[0]
-        yield {
+        row = {
             "data": fold.train.name,
             "depth": depth,
             "encoder_rate": rate,
@@ -181,6 +207,57 @@ def depths(data: str, size: str) -> Iterator[dict[str, Any]]:
             "low": gain["low"],
             "high": gain["high"],
         }
+        yield [row]
+
+
+def mixtures(data: str) -> Iterator[Rows]:
+    """Mix models with an adapter, with a tuned encoder and without; rows of ``mixtures.csv``.
+
+    Hyper-parameters are those that the recorded run chose, those of the adapter also serve
+    the whole encoder; weights are chosen on the validation, values are of the test.
+    """
+    split = leave_one_out(prepare(load(data, size="full")))
+    trials = pd.read_csv(REFERENCE / data / TRIALS_FILE)
+    best = trials.loc[trials.groupby("model")["value"].idxmax()].set_index("model")["parameters"]
+    chosen = {name: json.loads(best[name]) for name in (*MIXED, TUNED)}
+    scorers = {name: spaces()[name].make(values) for name, values in chosen.items()}
+    adapter, whole = scorers.pop(TUNED), spaces()[TUNED].make(chosen[TUNED] | WHOLE)
+    models: dict[str, Scorer] = {"adapter": adapter, "encoder": whole}
+    for name, more in {"": {}, "adapter": {TUNED: adapter}, "encoder": {TUNED: whole}}.items():
+        mixture = " with ".join(filter(None, ("mixture", name)))
+        models[mixture] = tuned_fusion(mixture, scorers | more, split.validation, n_trials=200)
+    pairs = [("encoder", "adapter"), ("mixture with adapter", "mixture")]
+    pairs += [("mixture with encoder", name) for name in ("mixture", "mixture with adapter")]
+    compared = {f"{one} \N{MINUS SIGN} {other}": (one, other) for one, other in pairs}
+    outcomes = evaluate_seeds(models, split.test)
+    yield told(data, measure_lists(outcomes, split.test, compared=compared))
+
+
+def several_tasks(data: str) -> Iterator[Rows]:
+    """Tune a whole encoder for all tasks and for each; rows of ``several_tasks.csv``."""
+    prepared = prepare(load(data, size="full"))
+    fold = leave_one_out(prepared).test
+    questions, _ = ask(prepared, fold)
+    tasks = ["recommendation", *questions]
+    models = models_of_tasks(tasks, **WHOLE)
+    models["multi-task:adapter"] = models_of_tasks(tasks, epochs=6)[MULTI]
+    compared = {
+        f"{MULTI} \N{MINUS SIGN} {other}": (MULTI, other)
+        for other in (SINGLE, "multi-task:adapter")
+    }
+    for asked in questions.values():
+        said = answers(models, asked, n_seeds=SEEDS)
+        rivals = [name for name in said if name.startswith("logistic")]
+        pairs = {f"{MULTI} \N{MINUS SIGN} {name}": (MULTI, name) for name in rivals}
+        yield told(data, measure_answers(said, asked, compared=compared | pairs))
+    rankers = {name: by_task["recommendation"] for name, by_task in models.items()}
+    outcomes = evaluate_seeds(rankers, fold, n_seeds=SEEDS)
+    yield told(data, measure_lists(outcomes, fold, compared=compared))
+
+
+def told(data: str, measured: pd.DataFrame) -> Rows:
+    """Say of which data and which device values are."""
+    return measured.assign(data=data, device=machine()["GPU"]).to_dict("records")
 
 
 def main() -> None:
@@ -188,29 +265,29 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--size", default="paper", help="of the simulated shop")
     parser.add_argument("--data", default="amazon-beauty", help="on which depths are compared")
-    parser.add_argument("--only", choices=("speed", "depths"), help="one of the two parts")
+    parser.add_argument("--reviews", default="musical-instruments", help="where tasks are learned")
+    parser.add_argument("--only", choices=PARTS, nargs="+", default=PARTS, help="of the parts")
     parser.add_argument("--folder", type=Path, help="where the tables go (default: nowhere)")
     options = parser.parse_args()
     load_before = os.getloadavg()[0]
-
-    def keep(name: str, found: Iterable[dict[str, Any]]) -> None:
-        rows = []
-        for row in found:
-            rows.append(row)
-            print(row, flush=True)
-            if options.folder:  # what is measured is kept, whatever comes next
-                write_table(name, rows, options.folder, load_before)
-
     gpu = torch.cuda.is_available()
     if options.folder and not gpu:
         sys.exit("no GPU is there: what one did elsewhere stays recorded as it is")
-    if options.only != "depths":
-        devices = ("cuda", "cpu") if gpu else ("cpu",)
-        shop = prepare(load("simulated", size=options.size))
-        keep(FINETUNE_FILE, (tune_all(shop, device) for device in devices))
-    if options.only != "speed" and gpu:
+    parts: dict[str, tuple[str, Iterator[Rows]]] = {  # nothing is measured before it is asked for
+        "speed": (FINETUNE_FILE, speed(options.size, ("cuda", "cpu") if gpu else ("cpu",))),
+        "depths": (DEPTHS_FILE, depths(options.data)),
+        "mixtures": (MIXTURES_FILE, mixtures(options.data)),
+        "tasks": (SEVERAL_FILE, several_tasks(options.reviews)),
+    }
+    for part in options.only if gpu else ("speed",):
+        name, measured = parts[part]
+        rows: Rows = []
         try:
-            keep(DEPTHS_FILE, depths(options.data, "full"))
+            for more in measured:
+                print(pd.DataFrame(more).to_string(), flush=True)
+                rows += more
+                if options.folder:  # what is measured is kept, whatever comes next
+                    write_table(name, rows, options.folder, load_before)
         except ReclibError as error:  # as a rule the data are not there
             sys.exit(f"error: {error}")
 

@@ -4,7 +4,8 @@
 ``{bench-workers}``: one and two workers. ``{bench-weightings}``: the weights of Eq. 7.
 ``{bench-serve}``: how long customers of the shop wait. ``{bench-models}``: each model by itself.
 ``{bench-finetune}``: how fast an encoder learns on each device. ``{bench-depths}``: what tuning
-more of it brings.
+more of it brings; ``{bench-mixtures}``: beside other models; ``{bench-several-tasks}``: with
+several tasks at once.
 ``{bench-estimate} <users> <products>``: what a shop of that size would cost.
 ``{bench-figure}``: the curves. ``{bench-machine}``: what everything was measured on.
 
@@ -253,6 +254,37 @@ class Depths(BenchTable):
         return head, lines
 
 
+class Mixtures(BenchTable):
+    """``{bench-mixtures}``: every model and difference, by the main metric of its protocol."""
+
+    file = "mixtures.csv"
+    main: ClassVar = {"sentiment": "balanced_accuracy", "intent": "balanced_accuracy"}
+
+    def cells(self) -> tuple[data_pages.Line, Iterable[data_pages.Line]]:
+        """Set differences below values."""
+        table = self.table().set_index(["protocol", "model", "metric"])
+        names = ("device", "metric", "value [95 % interval]", "corrected p")
+        head = [cell("on"), cell("model"), cell(names[0]), cell(names[1])]
+        head += [cell(name, right=True) for name in names[2:]]
+        lines = []
+        for (protocol, model, metric), row in table.iterrows():
+            if metric != self.main.get(protocol, "ndcg@10"):
+                continue
+            sign = "+" if "\N{MINUS SIGN}" in model else ""
+            value, *ends = (format(row[name], f"{sign}.4f") for name in ("value", "low", "high"))
+            chance = table["value"].get((protocol, model, f"p_{metric}"), float("nan"))
+            told = [f"{value} [{', '.join(ends)}]", number(chance)]
+            known = [cell(text) for text in (protocol, model, row["device"], metric)]
+            lines.append([*known, *(cell(text, right=True) for text in told)])
+        return head, lines
+
+
+class SeveralTasks(Mixtures):
+    """``{bench-several-tasks}``: likewise, for every task."""
+
+    file = "several_tasks.csv"
+
+
 class Estimate(BenchTable):
     """``{bench-estimate} <users> <products>``: hours and memory from the unit costs."""
 
@@ -322,6 +354,8 @@ def register(app: Sphinx) -> None:
         "bench-models": Models,
         "bench-finetune": Finetune,
         "bench-depths": Depths,
+        "bench-mixtures": Mixtures,
+        "bench-several-tasks": SeveralTasks,
         "bench-estimate": Estimate,
         "bench-machine": Machine,
         "bench-figure": Figure,

@@ -3,8 +3,10 @@
 ``peers.csv`` has the hot paths beside the libraries that one would pick for them, ``scale.csv``
 the steps of the study at many sizes, ``weightings.csv`` the choice of the weights of Eq. 7,
 ``serve.csv`` how long customers of the shop wait, ``models.csv`` what each model takes,
-``finetune.csv`` how fast an encoder learns, ``depths.csv`` what tuning more of it brings, and
-``scale.svg`` draws the second. ``provenance.json`` says which machine and which code it was.
+``finetune.csv`` how fast an encoder learns, ``depths.csv`` what tuning more of it brings,
+``mixtures.csv`` what that is worth beside other models, ``several_tasks.csv`` whether it learns
+several tasks better at once, and ``scale.svg`` draws the second. ``provenance.json`` says which
+machine and which code it was.
 """
 
 from datetime import UTC, datetime
@@ -28,6 +30,7 @@ from reclib.study.provenance import CODE, git_state
 PEERS_FILE, SCALE_FILE = "peers.csv", "scale.csv"
 WEIGHTINGS_FILE, SERVE_FILE, MODELS_FILE = "weightings.csv", "serve.csv", "models.csv"
 FINETUNE_FILE, DEPTHS_FILE = "finetune.csv", "depths.csv"
+MIXTURES_FILE, SEVERAL_FILE = "mixtures.csv", "several_tasks.csv"
 FIGURE_FILE = "scale.svg"
 SERIES = ("events", "items", "workers", "claim")
 STEPS = ("load", "encode", "fit", "rank", "metrics")
@@ -134,6 +137,21 @@ class DepthRows(pa.DataFrameModel):
     high: float = pa.Field(nullable=True, description="of its 95 % interval")
 
 
+class MeasuredRows(pa.DataFrameModel):
+    """``mixtures.csv``, ``several_tasks.csv``: a metric of a model, or of a difference of two."""
+
+    data: str = pa.Field(str_length={"min_value": 1}, description="data set")
+    protocol: str = pa.Field(str_length={"min_value": 1}, description="protocol, or task")
+    model: str = pa.Field(str_length={"min_value": 1}, description="or two, and a minus")
+    metric: str = pa.Field(str_length={"min_value": 1}, description="or p_ and a metric")
+    value: float = pa.Field(description="mean over users and seeds")
+    low: float = pa.Field(nullable=True, description="of its 95 % interval")
+    high: float = pa.Field(nullable=True, description="of its 95 % interval")
+    users: int = pa.Field(ge=1, description="who were asked")
+    seeds: int = pa.Field(ge=1, description="of the fit")
+    device: str = pa.Field(str_length={"min_value": 1}, description="GPU or processor")
+
+
 MODELS: dict[str, type[pa.DataFrameModel]] = {
     PEERS_FILE: PeerRows,
     SCALE_FILE: ScaleRows,
@@ -142,6 +160,8 @@ MODELS: dict[str, type[pa.DataFrameModel]] = {
     MODELS_FILE: ModelRows,
     FINETUNE_FILE: FinetuneRows,
     DEPTHS_FILE: DepthRows,
+    MIXTURES_FILE: MeasuredRows,
+    SEVERAL_FILE: MeasuredRows,
 }
 # what the cost of a step grows with
 DRIVERS = {"load": "events", "fit": "events", "encode": "items", "metrics": "users"}

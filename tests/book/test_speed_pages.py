@@ -3,6 +3,7 @@
 import re
 import subprocess
 import sys
+from html import unescape
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -28,6 +29,8 @@ DIRECTIVES = [
     "models",
     "finetune",
     "depths",
+    "mixtures",
+    "several-tasks",
     "estimate",
     "figure",
     "machine",
@@ -55,7 +58,7 @@ def build(source: Path) -> str:
     command = [sys.executable, "-m", "sphinx", "-n", "-q", "-W", "--keep-going", "-b", "html"]
     subprocess.run([*command, str(source), str(source / "_build")], check=True)
     html = (source / "_build" / "index.html").read_text(encoding="utf-8")
-    return re.sub(r"\s+", " ", re.sub("<[^>]+>", " ", html.partition("</head>")[2]))
+    return re.sub(r"\s+", " ", unescape(re.sub("<[^>]+>", " ", html.partition("</head>")[2])))
 
 
 def test_nothing_measured_is_said_and_the_build_goes_on(tmp_path: Path) -> None:
@@ -99,8 +102,24 @@ def test_tables_hold_what_the_files_hold(tmp_path: Path) -> None:
         {**depth, **gain, "depth": "full", "epochs": 3, "ndcg@10": 0.07},
     ]
     speed.write_table(speed.DEPTHS_FILE, depths, folder, 0.0)
+    minus = "\N{MINUS SIGN}"
+    own = {"data": "toy", "users": 50, "seeds": 1, "device": "quick", "low": 0.01, "high": 0.05}
+    lists, both = {**own, "protocol": "full-loo"}, f"a {minus} b"
+    chance = {"low": None, "high": None, "value": 0.0123}
+    answers = {**own, "protocol": "sentiment", "model": "a"}
+    measured = [
+        {**lists, "model": both, "metric": "ndcg@10", "value": 0.03},
+        {**lists, "model": both, "metric": "p_ndcg@10", **chance},
+        {**lists, "model": "a", "metric": "recall@10", "value": 0.9},
+        {**answers, "metric": "balanced_accuracy", "value": 0.04},
+    ]
+    speed.write_table(speed.MIXTURES_FILE, measured[:3], folder, 0.0)
+    speed.write_table(speed.SEVERAL_FILE, measured[3:], folder, 0.0)
     words = build(tmp_path)
     assert "Not measured" not in words
+    shown = f"full-loo a {minus} b quick ndcg@10 +0.0300 [+0.0100, +0.0500] 0.0123"
+    assert shown in words and "0.9000" not in words
+    assert "sentiment a quick balanced_accuracy 0.0400 [0.0100, 0.0500] \N{EN DASH}" in words
     assert "quick 2 8 1,000,000 2,000\N{MULTIPLICATION SIGN} 2.00 25% 25% 3.00" in words
     assert "slow 2 8 500 1\N{MULTIPLICATION SIGN} 2.00 25% 25% 3.00" in words
     assert "adapter quick \N{EN DASH} 3 9.00 0.0500 \N{EN DASH}" in words
