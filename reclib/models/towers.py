@@ -5,6 +5,7 @@ from typing import Any, cast
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.utils.rnn import pad_sequence
@@ -112,18 +113,19 @@ class Reader(nn.Module):
         """Embeddings of products, shape (n, n_dimensions)."""
         length = self.length[items.cpu().numpy()]
         at_once = READ.get(items.device.type, READ_ELSEWHERE)
-        order = [torch.from_numpy(rows) for rows in batches(length, at_once)]
+        order = list(batches(length, at_once))
         parts = [
-            self._pooled(items[rows.to(items.device)], torch.from_numpy(length[rows]))
+            self._pooled(items[torch.from_numpy(rows).to(items.device)], length[rows])
             for rows in order
         ]
-        vectors = torch.cat(parts)[torch.cat(order).argsort().to(items.device)]
+        back = torch.from_numpy(np.concatenate(order).argsort())
+        vectors = torch.cat(parts)[back.to(items.device)]
         with torch.autocast(items.device.type, enabled=False):  # small differences count
             return functional.normalize((vectors - self.centre) @ self.turn, dim=1)
 
-    def _pooled(self, items: Tensor, length: Tensor) -> Tensor:
-        tokens = self.tokens[items, : int(length.max())]
-        length = length.to(tokens.device)
+    def _pooled(self, items: Tensor, lengths: NDArray[np.int64]) -> Tensor:
+        tokens = self.tokens[items, : int(lengths.max())]
+        length = torch.from_numpy(lengths).to(tokens.device)
         real = torch.arange(tokens.shape[1], device=tokens.device) < length[:, None]
         seen = self.model(input_ids=tokens, attention_mask=real.long())
         hidden: Tensor = seen.last_hidden_state.float()  # (n, tokens, n_dimensions)
