@@ -261,22 +261,25 @@ class Mixtures(BenchTable):
     main: ClassVar = {"sentiment": "balanced_accuracy", "intent": "balanced_accuracy"}
 
     def cells(self) -> tuple[data_pages.Line, Iterable[data_pages.Line]]:
-        """Set differences below values."""
+        """Set differences below values, as the file does."""
         table = self.table().set_index(["protocol", "model", "metric"])
-        names = ("device", "metric", "value [95 % interval]", "corrected p")
-        head = [cell("on"), cell("model"), cell(names[0]), cell(names[1])]
-        head += [cell(name, right=True) for name in names[2:]]
+        head = [cell("model"), cell("metric")]
+        head += [cell(name, right=True) for name in ("value", "95 % interval", "corrected p")]
         lines = []
         for (protocol, model, metric), row in table.iterrows():
             if metric != self.main.get(protocol, "ndcg@10"):
                 continue
             sign = "+" if "\N{MINUS SIGN}" in model else ""
             value, *ends = (format(row[name], f"{sign}.4f") for name in ("value", "low", "high"))
-            chance = table["value"].get((protocol, model, f"p_{metric}"), float("nan"))
-            told = [f"{value} [{', '.join(ends)}]", number(chance)]
-            known = [cell(text) for text in (protocol, model, row["device"], metric)]
-            lines.append([*known, *(cell(text, right=True) for text in told)])
+            p = table["value"].get((protocol, model, f"p_{metric}"), float("nan"))
+            told = value, f"[{', '.join(ends)}]", "< 0.001" if p < 0.001 else number(p)
+            lines.append([cell(model), cell(metric), *(cell(text, right=True) for text in told)])
         return head, lines
+
+    def drawn(self, file: str) -> list[nodes.Node]:
+        """Name the device below the table."""
+        said = f"Measured on {' and '.join(self.table()['device'].unique())}."
+        return [*super().drawn(file), nodes.paragraph("", said)]
 
 
 class SeveralTasks(Mixtures):

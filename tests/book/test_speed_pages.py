@@ -117,9 +117,10 @@ def test_tables_hold_what_the_files_hold(tmp_path: Path) -> None:
     speed.write_table(speed.SEVERAL_FILE, measured[3:], folder, 0.0)
     words = build(tmp_path)
     assert "Not measured" not in words
-    shown = f"full-loo a {minus} b quick ndcg@10 +0.0300 [+0.0100, +0.0500] 0.0123"
+    shown = f"a {minus} b ndcg@10 +0.0300 [+0.0100, +0.0500] 0.0123"
     assert shown in words and "0.9000" not in words
-    assert "sentiment a quick balanced_accuracy 0.0400 [0.0100, 0.0500] \N{EN DASH}" in words
+    assert "a balanced_accuracy 0.0400 [0.0100, 0.0500] \N{EN DASH}" in words
+    assert "Measured on quick." in words
     assert "quick 2 8 1,000,000 2,000\N{MULTIPLICATION SIGN} 2.00 25% 25% 3.00" in words
     assert "slow 2 8 500 1\N{MULTIPLICATION SIGN} 2.00 25% 25% 3.00" in words
     assert "adapter quick \N{EN DASH} 3 9.00 0.0500 \N{EN DASH}" in words
