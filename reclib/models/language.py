@@ -103,6 +103,7 @@ class Language(Scorer):
         self._told = np.array([text != "" for text in texts])
         rows = [vector.tobytes() for vector in self.embeddings.vectors]
         self._reading = pd.factorize(np.array(rows, dtype=object))[0]
+        self._repeats = repeats(self._reading)
         centre, turn = self._whitening(self.embeddings.vectors[self._told])
         products = unit_rows(np.dot(self.embeddings.vectors - centre, turn))
         self.item_vectors = np.where(self._told[:, None], products, np.float32(0))
@@ -147,7 +148,8 @@ class Language(Scorer):
         scores[:, ~self._told[items]] = np.nan
         # a matrix product may differ in the last digit from column to column, and then the
         # rule of ties would not hold for products that read alike
-        later, first = repeats(self._reading[items])
+        whole = isinstance(items, slice)
+        later, first = self._repeats if whole else repeats(self._reading[items])
         scores[:, later] = scores[:, first]
         return scores
 
