@@ -164,7 +164,9 @@ def _list(k: int) -> alt.VConcatChart:
     who = who.transform_filter("datum.user == customer")
     say: dict[str, Any] = {"align": "left", "baseline": "top", "x": 0, "limit": WIDTH}
     head = alt.layer(
-        who.mark_text(**say, y=0, fontWeight="bold").encode(text=alt.value("Had before, newest first")),
+        who.mark_text(**say, y=0, fontWeight="bold").encode(
+            text=alt.value("Had before, newest first")
+        ),
         who.mark_text(**say, y=16, lineHeight=16).encode(text="had:N"),
         who.mark_text(**say, y=76, fontWeight="bold").encode(text=alt.value("Took next")),
         who.mark_text(**say, y=92, lineHeight=16, color=FOUND).encode(text="next:N"),
