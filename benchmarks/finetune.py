@@ -54,15 +54,15 @@ from reclib.study.tasks import MULTI, SINGLE, answers, ask, measure_answers, mod
 SIDE = {"cuda": 8192, "cpu": 2048}  # of the square matrices that are multiplied
 STEPS = {"cuda": 256, "cpu": 3}
 BATCH = {"cuda": 128, "cpu": 8}  # products to predict; twice as many are drawn
-# what is trained, the learning rate of the encoder's weights, epochs; the rest as by default
-DEPTHS = (
-    ("frozen", None, 0),
-    ("adapter", None, 3),
-    ("full", 1e-4, 3),
-    ("lora", 1e-3, 3),
-    ("last-k", 1e-4, 3),
-)
-WHOLE: Any = {"tuning": "full", "encoder_rate": 1e-4, "epochs": 3}  # as above
+# what is trained, and how; the rest as by default
+DEPTHS: dict[str, dict[str, Any]] = {
+    "frozen": {},
+    "adapter": {"epochs": 3},
+    "full": {"encoder_rate": 1e-4, "epochs": 3},
+    "lora": {"encoder_rate": 1e-3, "epochs": 3},
+    "last-k": {"encoder_rate": 1e-4, "epochs": 3},
+}
+WHOLE = {"tuning": "full", **DEPTHS["full"]}
 MIXED = ("content", CONTROL, "item-knn", "ease:content", "transitions", "sasrec")
 SEEDS = 5
 PARTS = ("speed", "depths", "mixtures", "tasks")
@@ -187,9 +187,7 @@ def depths(data: str) -> Iterator[Rows]:
     """Tune the packaged encoder to each depth and rank; rows of ``depths.csv``."""
     fold = leave_one_out(prepare(load(data, size="full"))).validation
     outcomes: dict[str, list[Outcome]] = {}
-    for depth, rate, epochs in DEPTHS:
-        known = {"encoder_rate": rate, "epochs": epochs}
-        options: Any = {name: value for name, value in known.items() if value}
+    for depth, options in DEPTHS.items():
         outcomes |= evaluate_seeds({depth: TunedLanguage(tuning=depth, **options)}, fold)
         compared = {} if depth in ("frozen", "adapter") else {"gain": (depth, "adapter")}
         measured = measure_lists(outcomes, fold, compared=compared)
@@ -198,8 +196,8 @@ def depths(data: str) -> Iterator[Rows]:
         row = {
             "data": fold.train.name,
             "depth": depth,
-            "encoder_rate": rate,
-            "epochs": epochs,
+            "encoder_rate": options.get("encoder_rate"),
+            "epochs": options.get("epochs", 0),
             "device": machine()["GPU"],
             "seconds": outcomes[depth][0].seconds["fit"],
             "ndcg@10": found["value"][depth],
@@ -220,15 +218,15 @@ def mixtures(data: str) -> Iterator[Rows]:
     trials = pd.read_csv(REFERENCE / data / TRIALS_FILE)
     best = trials.loc[trials.groupby("model")["value"].idxmax()].set_index("model")["parameters"]
     chosen = {name: json.loads(best[name]) for name in (*MIXED, TUNED)}
-    scorers = {name: spaces()[name].make(values) for name, values in chosen.items()}
-    adapter, whole = scorers.pop(TUNED), spaces()[TUNED].make(chosen[TUNED] | WHOLE)
+    known = spaces()
+    scorers = {name: known[name].make(values) for name, values in chosen.items()}
+    adapter, whole = scorers.pop(TUNED), known[TUNED].make(chosen[TUNED] | WHOLE)
     models: dict[str, Scorer] = {"adapter": adapter, "encoder": whole}
     for name, more in {"": {}, "adapter": {TUNED: adapter}, "encoder": {TUNED: whole}}.items():
         mixture = " with ".join(filter(None, ("mixture", name)))
         models[mixture] = tuned_fusion(mixture, scorers | more, split.validation, n_trials=200)
-    pairs = [("encoder", "adapter"), ("mixture with adapter", "mixture")]
-    pairs += [("mixture with encoder", name) for name in ("mixture", "mixture with adapter")]
-    compared = {f"{one} \N{MINUS SIGN} {other}": (one, other) for one, other in pairs}
+    compared = against("encoder", "adapter") | against("mixture with adapter", "mixture")
+    compared |= against("mixture with encoder", "mixture", "mixture with adapter")
     outcomes = evaluate_seeds(models, split.test)
     yield told(data, measure_lists(outcomes, split.test, compared=compared))
 
@@ -241,18 +239,20 @@ def several_tasks(data: str) -> Iterator[Rows]:
     tasks = ["recommendation", *questions]
     models = models_of_tasks(tasks, **WHOLE)
     models["multi-task:adapter"] = models_of_tasks(tasks, epochs=6)[MULTI]
-    compared = {
-        f"{MULTI} \N{MINUS SIGN} {other}": (MULTI, other)
-        for other in (SINGLE, "multi-task:adapter")
-    }
+    compared = against(MULTI, SINGLE, "multi-task:adapter")
     for asked in questions.values():
         said = answers(models, asked, n_seeds=SEEDS)
         rivals = [name for name in said if name.startswith("logistic")]
-        pairs = {f"{MULTI} \N{MINUS SIGN} {name}": (MULTI, name) for name in rivals}
-        yield told(data, measure_answers(said, asked, compared=compared | pairs))
+        pairs = compared | against(MULTI, *rivals)
+        yield told(data, measure_answers(said, asked, compared=pairs))
     rankers = {name: by_task["recommendation"] for name, by_task in models.items()}
     outcomes = evaluate_seeds(rankers, fold, n_seeds=SEEDS)
     yield told(data, measure_lists(outcomes, fold, compared=compared))
+
+
+def against(one: str, *others: str) -> dict[str, tuple[str, str]]:
+    """Name the differences of a model to others."""
+    return {f"{one} \N{MINUS SIGN} {other}": (one, other) for other in others}
 
 
 def told(data: str, measured: pd.DataFrame) -> Rows:
