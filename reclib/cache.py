@@ -1,7 +1,8 @@
 """Disk cache for expensive steps, under a key of inputs, parameters and code.
 
-An entry is found again only while its key and the source of the packages it names are
-unchanged, so any notebook runs alone, in any order, and no stale value survives a change.
+An entry is found again only while its key, the source of the packages it names, and the
+versions of the libraries that calculate are unchanged, so any notebook runs alone, in any
+order, and no stale value survives a change.
 """
 
 import ast
@@ -12,6 +13,7 @@ import os
 import tempfile
 from collections.abc import Callable, Iterable
 from functools import cache as cache_in_memory
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -21,6 +23,11 @@ from reclib import paths
 
 T = TypeVar("T")
 PACKAGE = Path(__file__).resolve().parent
+# other versions of these may give other numbers
+CALCULATING = (
+    "implicit", "numpy", "optuna", "polars", "scikit-learn", "scipy", "sparse-dot-topn", "torch",
+    "transformers",
+)  # fmt: skip
 
 
 def source_hash(parts: Iterable[str] = ("",)) -> str:
@@ -136,7 +143,14 @@ def entry(step: str, *, key: object, code: Iterable[str]) -> Path:
     Path
         Whether or not there is such a file yet.
     """
-    return paths.CACHE / step / f"{joblib.hash((key, source_hash(code)))}.joblib"
+    made_of = (key, source_hash(code), versions())
+    return paths.CACHE / step / f"{joblib.hash(made_of)}.joblib"
+
+
+@cache_in_memory
+def versions() -> tuple[str, ...]:
+    """Name the installed versions of `CALCULATING`, in its order."""
+    return tuple(version(name) for name in CALCULATING)
 
 
 def read(path: Path) -> Any:

@@ -74,6 +74,15 @@ def test_changed_code_is_another_entry(
     assert cache.source_hash() != before
 
 
+def test_another_version_of_a_library_is_another_entry(
+    fresh_cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    remember("old")
+    newer = tuple(f"{number}.post1" for number in cache.versions())
+    monkeypatch.setattr(cache, "versions", lambda: newer)
+    assert remember("new") == "new"
+
+
 def test_a_part_of_the_code_that_is_not_there_is_an_error() -> None:
     with pytest.raises(FileNotFoundError):
         cache.source_hash(["no_such_module.py"])

@@ -12,15 +12,15 @@ from reclib.evaluation.ctr import (
     resampled,
 )
 from reclib.evaluation.metrics import diversity_features, intra_list_diversity, ranking_metrics
-from reclib.evaluation.protocols import (
-    Outcome,
+from reclib.evaluation.pairs import (
     Pairs,
     best_threshold,
-    evaluate,
     pair_counts,
     pair_metrics,
+    resampled_counts,
     sample_pairs,
 )
+from reclib.evaluation.protocols import Outcome, evaluate
 from reclib.evaluation.significance import bootstrap_sums, holm, interval
 from reclib.evaluation.tuning import Space, Tuning, tune
 from reclib.evaluation.weighing import choose_weights
@@ -51,6 +51,7 @@ __all__ = [
     "pair_metrics",
     "ranking_metrics",
     "resampled",
+    "resampled_counts",
     "sample_pairs",
     "tune",
 ]

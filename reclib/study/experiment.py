@@ -26,6 +26,7 @@ from reclib.evaluation import (
     pair_counts,
     pair_metrics,
     ranking_metrics,
+    resampled_counts,
     sample_pairs,
     tune,
 )
@@ -307,16 +308,11 @@ def run_experiment(
     )
     models: dict[str, Scorer] = {**scorers, **fused}
     compared = comparisons(list(models), chosen)
-    pairs = None
-    thresholds: dict[str, float] = {}
+    pairs = asked = None
     if negatives:
         pairs = sample_pairs(split.test, negatives=negatives, rng=seed + 1)
         asked = sample_pairs(split.validation, negatives=negatives, rng=seed)
         before = evaluate(models, split.validation, k=k, pairs=asked, rng=seed)
-        thresholds = {
-            name: best_threshold(scores_of_pairs(outcome)) for name, outcome in before.items()
-        }
-        thresholds["always-yes"] = 1.0
     outcomes = evaluate_seeds(models, split.test, k=k, pairs=pairs, n_seeds=n_seeds, rng=seed)
     metrics = measure_lists(
         outcomes,
@@ -328,11 +324,15 @@ def run_experiment(
         rng=seed,
     )
     pair_scores: dict[str, NDArray[np.float32]] = {}
-    if pairs is not None:
-        pair_scores = {name: scores_of_pairs(found[0]) for name, found in outcomes.items()}
-        pair_scores["always-yes"] = np.ones(pairs.item.shape, np.float32)
+    thresholds: dict[str, float] = {}
+    if asked is not None and pairs is not None:
+        chosen_on = _scores_of_pairs(before, asked)
+        pair_scores = _scores_of_pairs({name: found[0] for name, found in outcomes.items()}, pairs)
+        thresholds = {name: best_threshold(scores) for name, scores in chosen_on.items()}
         verdicts = measure_pairs(
-            {name: pair_counts(scores, thresholds[name]) for name, scores in pair_scores.items()},
+            chosen_on,
+            asked,
+            pair_scores,
             pairs,
             variant=variant,
             compared=compared,
@@ -410,6 +410,14 @@ def scores_of_pairs(outcome: Outcome) -> NDArray[np.float32]:
     if outcome.pair_scores is None:
         raise AssertionError("evaluated without pairs")
     return outcome.pair_scores
+
+
+def _scores_of_pairs(
+    outcomes: Mapping[str, Outcome], pairs: Pairs
+) -> dict[str, NDArray[np.float32]]:
+    """Scores of every model, and of the constant that says yes to all."""
+    found = {name: scores_of_pairs(outcome) for name, outcome in outcomes.items()}
+    return found | {"always-yes": np.ones(pairs.item.shape, np.float32)}
 
 
 def measure_lists(
@@ -573,7 +581,9 @@ def _p_values(
 
 
 def measure_pairs(
-    counts: Mapping[str, Floats],
+    chosen_on: Mapping[str, NDArray[np.float32]],
+    asked: Pairs,
+    scores: Mapping[str, NDArray[np.float32]],
     pairs: Pairs,
     *,
     variant: str = "raw",
@@ -585,10 +595,11 @@ def measure_pairs(
 
     Parameters
     ----------
-    counts
-        Model → tp, fp, fn of each positive, from `reclib.evaluation.pair_counts`.
-    pairs
-        What they were counted on; a user is resampled with all pairs of theirs.
+    chosen_on, asked
+        Model → scores of the validation pairs, on which its threshold is chosen, and they.
+    scores, pairs
+        The same of the test, on which it is judged. The intervals draw users again, with all
+        pairs of theirs of both folds, so the threshold moves as well.
     variant, compared, n_resamples, rng
         As in `measure_lists`; the number of negatives joins the variant.
 
@@ -597,25 +608,22 @@ def measure_pairs(
     pandas.DataFrame
         Columns as in `measure_lists`.
     """
-    users, owner = np.unique(pairs.user, return_inverse=True)
-    by_user = np.zeros((len(users), 3 * len(counts)))
-    np.add.at(by_user, owner, np.hstack(list(counts.values())))
-    sums = bootstrap_sums(by_user, n_resamples=n_resamples, rng=rng)
-    total = by_user.sum(axis=0)
-    # the observed value in front, then its resamples: one array for both
-    found = {
-        model: pair_metrics(np.vstack([total, sums])[:, 3 * i : 3 * i + 3])
-        for i, model in enumerate(counts)
-    }
+    drawn = resampled_counts(chosen_on, asked, scores, pairs, n_resamples=n_resamples, rng=rng)
+    found = {}
+    for model, counts in drawn.items():
+        total = pair_counts(scores[model], best_threshold(chosen_on[model])).sum(axis=0)
+        # the observed value in front, then its resamples: one array for both
+        found[model] = pair_metrics(np.vstack([total, counts]))
     for name, (one, other) in compared.items():
         found[name] = {m: found[one][m] - found[other][m] for m in found[one]}
+    n_users = len(np.unique(pairs.user))
     rows = [
-        (model, metric, values[0], *interval(values[1:]), len(users))
+        (model, metric, values[0], *interval(values[1:]), n_users)
         for model, metrics in found.items()
         for metric, values in metrics.items()
     ]
-    drawn = f"r={pairs.item.shape[1] - 1}"
-    return _tidy(rows, "pairs", drawn if variant == "raw" else f"{variant}, {drawn}", {})
+    kind = f"r={pairs.item.shape[1] - 1}"
+    return _tidy(rows, "pairs", kind if variant == "raw" else f"{variant}, {kind}", {})
 
 
 def _tidy(

@@ -25,7 +25,8 @@ from reclib.errors import ReclibError
 from reclib.evaluation import ranking_metrics
 from reclib.models import Scorer
 from reclib.models.base import Indices, code_behind
-from reclib.models.encoder import PART, Embeddings, choose_device, computes_bfloat16, encode
+from reclib.models.device import choose_device, computes_bfloat16
+from reclib.models.encoder import PART, Embeddings, encode
 
 if TYPE_CHECKING:
     from distributed import Client, Future

@@ -1,35 +1,19 @@
 """Sampled pairs, thresholds, and ranking a fold with and without the cache."""
 
-import signal
-from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
-import scipy.sparse as sp
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from hypothesis.extra.numpy import arrays
 from scipy.stats import percentileofscore
-from sklearn.metrics import precision_recall_fscore_support
 
 from reclib.data import Fold, Prepared, leave_one_out
-from reclib.errors import ReclibError
 from reclib.evaluation import (
     Outcome,
-    best_threshold,
     evaluate,
-    pair_counts,
-    pair_metrics,
+    protocols,
     sample_pairs,
 )
 from reclib.models import Collaborative, Content, Fusion, Popular, Random, Scorer
-
-SCORES = st.tuples(st.integers(1, 6), st.integers(2, 4)).flatmap(
-    lambda shape: arrays(
-        np.float32, shape, elements=st.sampled_from([0.0, 0.25, 0.5, 0.5, 0.75, 1.0])
-    )
-)
 
 
 @pytest.fixture(scope="module")
@@ -53,127 +37,6 @@ def scorers() -> dict[str, Scorer]:
 def assert_same(one: Outcome, two: Outcome) -> None:
     np.testing.assert_array_equal(one.top, two.top)
     np.testing.assert_allclose(one.pair_scores, two.pair_scores, atol=1e-6)
-
-
-@pytest.mark.parametrize("weighting", ["uniform", "popularity"])
-@pytest.mark.parametrize("negatives", [1, 4])
-def test_pairs_are_a_positive_and_strangers(fold: Fold, negatives: int, weighting: str) -> None:
-    pairs = sample_pairs(fold, negatives=negatives, weighting=weighting)
-    relevant = fold.relevant.toarray()
-    known = (fold.train.matrix.toarray() > 0) | relevant
-    assert pairs.item.shape == (fold.train.n_users, 1 + negatives)
-    assert (np.diff(pairs.user) > 0).all()
-    assert relevant[pairs.user, pairs.item[:, 0]].all()
-    assert not known[pairs.user[:, None], pairs.item[:, 1:]].any()
-    assert all(len(set(row)) == 1 + negatives for row in pairs.item)
-
-
-def test_every_relevant_product_is_a_positive_once(tiny: Prepared) -> None:
-    relevant = np.zeros(tiny.shape, bool)
-    unseen = tiny.matrix.toarray() == 0
-    for user, number in ((0, 3), (4, 1), (7, 2)):
-        relevant[user, np.flatnonzero(unseen[user])[:number]] = True
-    pairs = sample_pairs(Fold("test", tiny, sp.csr_array(relevant)), negatives=2)
-    found = set(zip(pairs.user, pairs.item[:, 0], strict=True))
-    assert pairs.user.tolist() == [0, 0, 0, 4, 7, 7]
-    assert found == set(zip(*np.nonzero(relevant), strict=True))
-    assert not relevant[pairs.user[:, None], pairs.item[:, 1:]].any()
-
-
-def test_the_same_seed_draws_the_same_pairs(fold: Fold) -> None:
-    one, same, other = (sample_pairs(fold, negatives=3, rng=seed).item for seed in (1, 1, 2))
-    np.testing.assert_array_equal(one, same)
-    assert not np.array_equal(one, other)
-
-
-@pytest.mark.parametrize("weighting", ["uniform", "popularity"])
-def test_negatives_are_drawn_as_often_as_their_weight_says(
-    make_prepared: Callable[..., Prepared], weighting: str
-) -> None:
-    # 3,000 users who had A and want B, and others who make C, D and E popular as 1, 2 and 5
-    histories = {f"u{user:04d}": "A" for user in range(3000)}
-    histories |= {f"v{user}": "C" for user in range(100)}
-    histories |= {f"w{user}": "D" for user in range(200)}
-    histories |= {f"x{user}": "E" for user in range(500)}
-    train = make_prepared({**histories, "y": "B"})
-    relevant = sp.lil_array(train.shape, dtype=bool)
-    relevant[:3000, 1] = True
-    pairs = sample_pairs(Fold("test", train, sp.csr_array(relevant)), weighting=weighting)
-    share = np.bincount(pairs.item[:, 1], minlength=5) / 3000
-    wanted = [1 / 3, 1 / 3, 1 / 3] if weighting == "uniform" else [1 / 8, 2 / 8, 5 / 8]
-    # four standard deviations of a share of 3,000 draws
-    np.testing.assert_allclose(share, [0, 0, *wanted], atol=0.035)
-
-
-@pytest.mark.parametrize("negatives", [0, -1, 30])
-def test_too_few_or_too_many_negatives_are_refused(fold: Fold, negatives: int) -> None:
-    with pytest.raises(ReclibError, match=f"negatives is {negatives}; allowed is 1 to [0-9]+"):
-        sample_pairs(fold, negatives=negatives)
-
-
-@pytest.fixture
-def five_seconds() -> Iterator[None]:
-    """Fail what would go on for ever."""
-    before = signal.signal(signal.SIGALRM, lambda *_: pytest.fail("not done in five seconds"))
-    signal.alarm(5)
-    yield
-    signal.alarm(0)
-    signal.signal(signal.SIGALRM, before)
-
-
-@pytest.mark.parametrize("weighting", ["uniform", "popularity"])
-def test_all_that_is_left_can_be_drawn(fold: Fold, weighting: str, five_seconds: None) -> None:
-    known = np.diff(fold.train.matrix.indptr).max() + 1
-    drawable = fold.train.n_items if weighting == "uniform" else len(np.unique(fold.train.item))
-    pairs = sample_pairs(fold, negatives=int(drawable - known), weighting=weighting)
-    assert all(len(set(row)) == len(row) for row in pairs.item)
-
-
-def test_an_unknown_weighting_gets_the_nearest_name(fold: Fold) -> None:
-    with pytest.raises(ReclibError, match="unknown weighting 'popular'.*'popularity'"):
-        sample_pairs(fold, weighting="popular")
-
-
-def f1_of(scores: np.ndarray, threshold: float) -> float:
-    yes = scores >= threshold
-    return 2 * yes[:, 0].sum() / (yes.sum() + len(scores))
-
-
-@settings(max_examples=200, deadline=None)
-@given(SCORES)
-def test_the_threshold_is_the_best_of_all_and_of_ties_the_highest(scores: np.ndarray) -> None:
-    tried = sorted(set(scores.ravel().tolist()), reverse=True)
-    quality = [f1_of(scores, threshold) for threshold in tried]
-    assert best_threshold(scores) == tried[int(np.argmax(quality))]
-
-
-@settings(max_examples=100, deadline=None)
-@given(SCORES, st.floats(-0.5, 1.5))
-def test_pairs_are_judged_as_sklearn_judges(scores: np.ndarray, threshold: float) -> None:
-    truth = np.zeros(scores.shape, bool)
-    truth[:, 0] = True
-    theirs = precision_recall_fscore_support(
-        truth.ravel(), scores.ravel() >= threshold, average="binary", zero_division=0
-    )
-    counts = pair_counts(scores, threshold)
-    ours = pair_metrics(counts.sum(axis=0))
-    assert [float(ours[name]) for name in ("precision", "recall", "f1")] == pytest.approx(
-        theirs[:3]
-    )
-
-
-def test_pairs_by_hand() -> None:
-    scores = np.array([[0.9, 0.8, 0.1], [0.2, 0.1, 0.7], [0.5, 0.4, 0.3]], np.float32)
-    counts = pair_counts(scores, 0.5)
-    np.testing.assert_array_equal(counts, [[1, 1, 0], [0, 1, 1], [1, 0, 0]])
-    found = pair_metrics(counts.sum(axis=0))
-    assert found == pytest.approx({"precision": 0.5, "recall": 2 / 3, "f1": 4 / 7})
-    nothing = pair_metrics(np.zeros((2, 3)))
-    assert {name: values.tolist() for name, values in nothing.items()} == {
-        "precision": [0, 0],
-        "recall": [0, 0],
-        "f1": [0, 0],
-    }
 
 
 @pytest.mark.parametrize("name", ["popular", "content", "one"])
@@ -276,9 +139,9 @@ def test_the_second_time_comes_from_the_disk(fold: Fold, fresh_cache: Path) -> N
     assert one.seconds == two.seconds and one.peak_mb == two.peak_mb
 
 
-@pytest.mark.parametrize("change", ["setting", "data", "k", "pairs", "no pairs", "seed"])
+@pytest.mark.parametrize("change", ["setting", "data", "k", "pairs", "no pairs", "seed", "device"])
 def test_any_change_is_computed_anew(
-    fold: Fold, tiny: Prepared, fresh_cache: Path, change: str
+    fold: Fold, tiny: Prepared, fresh_cache: Path, monkeypatch: pytest.MonkeyPatch, change: str
 ) -> None:
     pairs = sample_pairs(fold)
     chance = change == "seed"  # a seed is a change only for a fit with chance in it
@@ -286,6 +149,8 @@ def test_any_change_is_computed_anew(
     first.stochastic = changed.stochastic = chance
     evaluate({"a": first}, fold, pairs=pairs, progress=False)
     other = {"pairs": sample_pairs(fold, rng=9), "no pairs": None}.get(change, pairs)
+    if change == "device":
+        monkeypatch.setattr(protocols, "choose_device", lambda: "another")
     evaluate(
         {"a": changed},
         leave_one_out(tiny).validation if change == "data" else fold,

@@ -141,6 +141,15 @@ def test_an_interrupted_search_goes_on_to_the_same_choices(
     assert len(Noisy.fits) == n_whole  # nothing was fitted twice
 
 
+def test_a_log_that_was_cut_off_is_made_again(fold, fresh_cache: Path) -> None:
+    whole = tune({"noisy": SPACE}, fold, n_trials=3, progress=False).trials
+    [log] = (fresh_cache / "tuning").glob("*.joblib")
+    log.write_bytes(log.read_bytes()[:-20])
+    again = tune({"noisy": SPACE}, fold, n_trials=3, progress=False).trials
+    columns = ["model", "trial", "metric", "value", "parameters"]
+    pd.testing.assert_frame_equal(again[columns], whole[columns], check_exact=True)
+
+
 def test_more_trials_are_added_and_fewer_are_the_first_of_them(fold) -> None:
     few = tune({"noisy": SPACE}, fold, n_trials=3, progress=False).trials
     more = tune({"noisy": SPACE}, fold, n_trials=8, progress=False).trials

@@ -334,11 +334,11 @@ def test_the_variant_names_the_rows(shop: Shop, made_up_encoder: None) -> None:
     fold = shop.split.test
     pairs = sample_pairs(fold, negatives=3)
     outcomes = evaluate_seeds({"content": Content()}, fold, pairs=pairs)
-    counts = {"content": pair_counts(outcomes["content"][0].pair_scores, 0.5)}
+    scores = {"content": outcomes["content"][0].pair_scores}
     for variant, expected in (("raw", "r=3"), ("direction-blind", "direction-blind, r=3")):
         lists = measure_lists(outcomes, fold, variant=variant, n_resamples=20)
         assert set(lists["variant"]) == {variant}
-        found = measure_pairs(counts, pairs, variant=variant, n_resamples=20)
+        found = measure_pairs(scores, pairs, scores, pairs, variant=variant, n_resamples=20)
         assert set(found["variant"]) == {expected}
 
 

@@ -40,15 +40,19 @@ def row(
 
 
 @pytest.fixture
-def recorded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> pd.DataFrame:
-    """Recorded runs of which only precision and diversity can be judged."""
+def recorded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
+) -> pd.DataFrame:
+    """A recorded run of which only precision and diversity can be judged."""
+    yes = getattr(request, "param", 2 / 3)  # F1 of saying yes to every pair
     rows = [
         row("pairs", "r=1", "traditional", "precision", 0.5, 0.4, 0.6),
         row("pairs", "r=1", "llm-fusion-vs-traditional", "precision", 0.05, 0.04, 0.06),
         row("pairs", "r=9", "llm-fusion-vs-traditional", "precision", -0.5, -0.6, -0.4),
         row("full-time", "raw", "traditional", "ild@10", 0.8, 0.7, 0.9),
         row("full-time", "raw", "llm-fusion-vs-traditional", "ild@10", -0.08, -0.12, -0.04),
-        row("pairs", "r=1", "traditional", "f1", 0.5, 0.4, 0.6),
+        row("pairs", "r=1", "traditional", "f1", 0.7, 0.68, 0.72),
+        row("pairs", "r=1", "always-yes", "f1", yes, yes, yes),
     ]
     columns = ["data", "protocol", "variant", "model", "metric", "value", "low", "high"]
     table = pd.DataFrame(rows, columns=[*columns, "users", "seeds"])
@@ -72,3 +76,10 @@ def test_what_no_run_measured_is_not_measurable(recorded: pd.DataFrame) -> None:
     assert set(recorded.index) == set(ROWS) == set(TABLE_II)
     for claim in ("recall", "ctr", "f1"):
         assert recorded.loc[claim, "verdict"] == "not measurable"
+
+
+@pytest.mark.parametrize("recorded", [0.69], indirect=True)
+def test_pairs_that_a_constant_yes_judges_as_well_give_no_verdict(recorded: pd.DataFrame) -> None:
+    assert recorded.loc["precision", "verdict"] == "not measurable"
+    assert recorded.loc["precision", "change"] == pytest.approx(0.1)
+    assert recorded.loc["diversity", "verdict"] == "reversed"
