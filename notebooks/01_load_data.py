@@ -25,7 +25,7 @@ seed = 0
 # %% tags=["hide-input"]
 from IPython.display import Markdown, display
 
-from reclib.data import leave_one_out, load, prepare
+from reclib.data import check_texts, leave_one_out, load, prepare
 from reclib.study import figures, tables
 
 figures.use_style()
@@ -71,10 +71,12 @@ if marketplace.reviews is not None:
 # invoices or prices that are a scrap of a web page; then every source loses searches
 # (their words stay), dates that cannot be, repeats, machines, and users with fewer than
 # three different products: one to learn from, one for validation and one for the test.
-# Each step reports what it did.
+# Each step reports what it did. Data without any histories, or without any texts, are
+# refused here, since the next pages need both.
 
 # %%
 prepared = prepare(marketplace)
+check_texts(prepared)
 prepared.steps.style.hide().format(thousands=",")
 
 # %% [markdown]

@@ -1,6 +1,12 @@
 """Data layer (Fig. 2, III-B): load, clean, extract features, split."""
 
-from reclib.data.features import Features, extract_features, history_weights, item_texts
+from reclib.data.features import (
+    Features,
+    check_texts,
+    extract_features,
+    history_weights,
+    item_texts,
+)
 from reclib.data.prepare import Prepared, prepare
 from reclib.data.schema import Marketplace, Truth
 from reclib.data.sources import SIZES, SOURCES, load
@@ -26,6 +32,7 @@ __all__ = [
     "Prepared",
     "Split",
     "Truth",
+    "check_texts",
     "cold_items",
     "cold_users",
     "describe_split",

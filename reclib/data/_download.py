@@ -270,7 +270,7 @@ class _Resumable:
             ) from error
 
     def _complain(self, whole: int) -> None:
-        if self.arrived > whole:  # the server's mistake, or two calls that filled one file
+        if self.arrived > whole:  # the server's mistake
             found = self.arrived
             forget(self.part)
             raise DownloadFailed(f"{found:,} bytes arrived, {whole:,} were announced")

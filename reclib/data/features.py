@@ -11,13 +11,17 @@ from sklearn.feature_extraction.text import CountVectorizer, TfidfTransformer
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import normalize
 
-from reclib.data.prepare import Prepared
+from reclib.data.prepare import TEXTS, Prepared
 from reclib.errors import ReclibError, unknown
 
 WEIGHTINGS = ("tfidf", "bm25")
 PRODUCT_WORDS = 24  # of a product in the text of a user: title, categories and brand, mostly
 PRIOR_EVENTS = 20  # of the average kind, which every product and every user is taken to have
 MOST_LEVELS = 50  # of one kind of context; rarer ones get no column
+_FILL = (  # what to do where there is no text
+    f"fill {', '.join(TEXTS[:-1])} or {TEXTS[-1]} in the table of items, or summary or text in "
+    "the table of reviews"
+)
 
 
 @dataclass(frozen=True)
@@ -123,7 +127,7 @@ def extract_features(
     if not parts:
         raise ReclibError(
             f"{prepared.name}: no product has a price and no event has a context, so nothing is "
-            "left without the text; switch it on"
+            "left without the text; switch it on, or bring a price, a time or another context"
         )
     stacked = sp.hstack([part.items for part in parts], format="csr", dtype=np.float32)
     items = sp.csr_array(normalize(stacked))
@@ -188,6 +192,25 @@ def item_texts(prepared: Prepared, *, reviews: bool = False) -> list[str]:
     return [". ".join(filter(None, parts)) for parts in texts]
 
 
+def check_texts(prepared: Prepared) -> None:
+    """Refuse data that leave the content and language models nothing to read.
+
+    Parameters
+    ----------
+    prepared
+        All data of a run, so that no page after the first has to find out.
+
+    Raises
+    ------
+    ReclibError
+        If `item_texts` are empty for all products.
+    """
+    if not any(item_texts(prepared)):
+        raise ReclibError(
+            f"{prepared.name}: no product has a text, which the notebooks from 02 on read; {_FILL}"
+        )
+
+
 def item_words(
     prepared: Prepared, *, weighting: str = "tfidf", reviews: bool = False, min_products: int = 2
 ) -> tuple[sp.csr_array, Pipeline]:
@@ -227,8 +250,8 @@ def item_words(
     except ValueError:
         raise ReclibError(
             f"{prepared.name}: no word occurs in {'two products' if min_products > 1 else 'any'}, "
-            "so there are no text features; the table of items needs title, categories, brand or "
-            "description, or switch the text off"
+            f"so there are no text features; {_FILL}, or switch the text off where products have "
+            "prices or events a context"
         ) from None
 
 

@@ -9,6 +9,7 @@ import pooch
 from reclib import cache, paths
 from reclib.data._download import DownloadFailed, Patience, RemoteFile, download, forget, unlike
 from reclib.errors import ReclibError, unknown
+from reclib.locks import locked
 
 Alternatives = tuple[RemoteFile, ...]  # the same content from several places, best first
 
@@ -230,14 +231,20 @@ def fetch(
     ------
     ReclibError
         Unknown name or category; no address gives the file; a file that is there is another
-        one; no space left.
+        one; another process fetches into the folder; no space left.
     """
     published, category = _find(name)
     folder = folder or paths.data_dir() / name.partition("/")[0]
     print(f"{name}: {published.terms}\n{published.homepage}")
-    for alternatives in published.files(category):
-        if not any(_is_whole(file, folder / file.path) for file in alternatives):
-            _fetch_first(alternatives, folder, patience, progress)
+    missing = [
+        alternatives
+        for alternatives in published.files(category)
+        if not any(_is_whole(file, folder / file.path) for file in alternatives)
+    ]
+    if missing:  # else nothing is written, and the folder may be one that only others may fill
+        with locked(folder, "fetch", "wait for its end, and fetch again"):
+            for alternatives in missing:
+                _fetch_first(alternatives, folder, patience, progress)
     return folder
 
 

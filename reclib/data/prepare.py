@@ -242,7 +242,8 @@ def prepare(
     if marketplace.interactions.is_empty():
         raise ReclibError(
             f"{marketplace.name} follows no user over time, so there is no history to recommend "
-            "from; its impressions are for estimating click rates"
+            "from; bring a table of interactions. Only notebook 13 reads impressions, and only "
+            "those of open-bandit: `reclib run --data open-bandit --size full --only 13`"
         )
     told = "event" in marketplace.interactions.columns
     weights = _weights(event_weights) if told else np.ones(len(EVENTS), np.float32)

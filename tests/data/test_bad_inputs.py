@@ -279,6 +279,61 @@ def test_a_bad_place_is_refused_by_name(shop: Path, kind: str) -> None:
         load(spoil(shop))
 
 
+# Names: what a table calls a column, and what the column is called; the same of files
+
+MISNAMED: tuple[tuple[str, str, str], ...] = (
+    ("interactions", "event_type", "event"),
+    ("interactions", "eventType", "event"),
+    ("interactions", "Position", "position"),
+    ("interactions", "UserID", "user_id"),
+    ("interactions", "unit price", "price"),
+    ("interactions", "timestamp_utc", "timestamp"),
+    ("items", "category", "categories"),
+    ("items", "TITLE", "title"),
+    ("reviews", "Rating", "rating"),
+    ("reviews", "reviewText", "text"),
+)
+
+
+@pytest.mark.parametrize(("table", "name", "meant"), MISNAMED)
+@pytest.mark.parametrize("suffix", [".csv", ".csv.gz", ".parquet"])
+def test_a_misnamed_column_is_refused_with_its_right_name(
+    shop: Path, table: str, name: str, meant: str, suffix: str
+) -> None:
+    frame = pl.read_csv(shop / f"{table}.csv", infer_schema=False).rename({meant: name})
+    (shop / f"{table}.csv").unlink()
+    if suffix == ".parquet":
+        frame.write_parquet(shop / f"{table}{suffix}")
+    else:
+        text = frame.write_csv().encode()
+        packed = gzip.compress(text) if suffix == ".csv.gz" else text
+        (shop / f"{table}{suffix}").write_bytes(packed)
+    message = f"nothing reads a column '{name}', and '{meant}' is missing .*rename it to '{meant}'"
+    with pytest.raises(ReclibError, match=rf"shop/{table}{suffix}: {message}"):
+        load(shop)
+
+
+@pytest.mark.parametrize(
+    ("table", "name"),
+    [
+        ("items", "Items.csv"),
+        ("items", "items.CSV"),
+        ("items", "items.xlsx"),
+        ("items", "my-items.csv"),
+        ("reviews", "review.csv"),
+        ("users", "User.parquet"),
+        ("interactions", "interaction.csv.gz"),
+    ],
+)
+def test_a_misnamed_file_is_refused_with_its_right_name(shop: Path, table: str, name: str) -> None:
+    (shop / f"{table}.csv").rename(shop / name)
+    if (shop / f"{table}.csv").exists():
+        pytest.skip("to this file system the names are one")
+    message = rf"shop/{name}: .*no table '{table}'; save it as .*{table}\.csv .*move it elsewhere"
+    with pytest.raises(ReclibError, match=message):
+        load(shop)
+
+
 # Lines of the official files
 
 LINE = b'{"asin": "B01", "title": "tea"}\n'

@@ -17,6 +17,7 @@ from reclib.data.features import (
     MOST_LEVELS,
     PRIOR_EVENTS,
     PRODUCT_WORDS,
+    check_texts,
     item_texts,
     profile_texts,
 )
@@ -243,6 +244,17 @@ def test_texts_without_a_common_word_are_refused(
     items = pd.DataFrame({"item_id": list("ABC"), "title": titles})
     with pytest.raises(ReclibError, match="tiny: no word occurs in two products.*title"):
         extract_features(make_prepared({"anna": "ABC"}, items))
+
+
+def test_data_without_any_text_are_refused_with_the_columns_that_lack(
+    make_prepared: Callable[..., Prepared],
+) -> None:
+    ready = make_prepared({"anna": "ABC"}, pd.DataFrame({"item_id": list("ABC"), "price": 1.0}))
+    message = "tiny: no product has a text.*title, categories, brand or description.*summary or"
+    with pytest.raises(ReclibError, match=message):
+        check_texts(ready)
+    check_texts(reviewed(ready, (0, "good")))
+    check_texts(replace(ready, items=ready.items.assign(brand=["", "Acme", ""])))
 
 
 # --- parts and how to switch them off

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from filelock import FileLock
 
 from reclib import paths
 from reclib.data import _download, fetch
@@ -125,7 +126,9 @@ def wait_for_bytes(part: Path, writer: subprocess.Popen[bytes] | None = None) ->
 
 
 def left(folder: Path) -> list[str]:
-    return sorted(file.name for file in folder.rglob("*") if file.is_file())
+    """Names of all files but the lock, which stays behind."""
+    names = (file.name for file in folder.rglob("*") if file.is_file())
+    return sorted(name for name in names if name != ".lock")
 
 
 def test_whole_file_arrives_under_its_name_alone(server: Server, tmp_path: Path) -> None:
@@ -276,15 +279,13 @@ def test_zip_is_recognised(server: Server, tmp_path: Path) -> None:
 
 
 def test_too_many_bytes_are_refused(server: Server, tmp_path: Path) -> None:
-    part = tmp_path / "a.json.gz.part"
+    def twice_in_chunks(handler: Handler) -> None:
+        handler.head(200, Content_Length=len(BODY), Transfer_Encoding="chunked")
+        for _ in range(2):
+            handler.wfile.write(b"%x\r\n%s\r\n" % (len(BODY), BODY))
+        handler.wfile.write(b"0\r\n\r\n")
 
-    def filled_by_another_call(handler: Handler) -> None:
-        wait_for_bytes(part)
-        with part.open("ab") as stream:
-            stream.write(BODY)
-        handler.wfile.write(BODY[HALF:])
-
-    server.answers = [whole(sent=HALF, then=filled_by_another_call)]
+    server.answers = [twice_in_chunks]
     with pytest.raises(DownloadFailed, match=f"bytes arrived, {len(BODY):,} were announced"):
         download(server.file(), tmp_path / "a.json.gz", patience=HASTY, progress=False)
     assert left(tmp_path) == []
@@ -410,6 +411,26 @@ def test_fetch_again_fetches_nothing(
     fetch.fetch("toy", progress=False)
     assert len(published.asked) == before
     assert capsys.readouterr().out.count("is there and whole") == 2
+
+
+def test_two_fetches_do_not_fill_one_folder(
+    published: Server, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "toy").mkdir()
+    with FileLock(tmp_path / "toy" / ".lock"):
+        assert main(["fetch", "toy"]) == 2
+        message = f"another fetch writes to {tmp_path / 'toy'}; wait for its end, and fetch again"
+        assert message in capsys.readouterr().err
+        assert published.asked == [] and left(tmp_path) == []
+    fetch.fetch("toy", progress=False)
+    with FileLock(tmp_path / "toy" / ".lock"):
+        fetch.fetch("toy", progress=False)  # writes nothing, so it need not wait
+
+
+def test_fetch_into_what_is_no_folder(published: Server, tmp_path: Path) -> None:
+    (tmp_path / "toy").touch()
+    with pytest.raises(ReclibError, match=f"cannot write to {tmp_path / 'toy'}.*another folder"):
+        fetch.fetch("toy", progress=False)
 
 
 def test_fetch_accepts_a_file_put_there_by_hand(

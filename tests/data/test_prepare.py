@@ -15,7 +15,14 @@ from hypothesis import strategies as st
 
 from reclib.data import Marketplace, Prepared, prepare
 from reclib.data.prepare import EVENT_WEIGHTS
-from reclib.data.schema import EVENTS, Interactions, Items, Reviews, validated
+from reclib.data.schema import (
+    EVENTS,
+    Interactions,
+    Items,
+    Reviews,
+    empty_interactions,
+    validated,
+)
 from reclib.errors import ReclibError
 
 HISTORIES = {"anna": "ABACAD", "bert": "CB", "carl": "DDDCA", "dora": "AAAAA"}
@@ -58,6 +65,12 @@ def test_nobody_left_is_told_what_cleaning_dropped(
         prepare(found)
     with pytest.raises(ReclibError, match=r"cleaning \(4 users with fewer than 5 [^;]*\);"):
         prepare(make_market(HISTORIES), min_events=5)
+
+
+def test_impressions_alone_are_sent_to_the_page_that_reads_some() -> None:
+    shown = Marketplace("log", empty_interactions(), pl.DataFrame({"item_id": ["A"]}))
+    with pytest.raises(ReclibError, match="log follows no user.*Only notebook 13.*--only 13"):
+        prepare(shown)
 
 
 def test_dense_ids_do_not_depend_on_the_order_of_rows(

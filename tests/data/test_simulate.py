@@ -801,6 +801,15 @@ def test_too_few_products_or_reviews(factor):
         simulate(**factor)
 
 
+def test_more_reviews_than_there_are_pairs_to_review():
+    """A quarter of the pairs can be had, or else drawing new ones would not end."""
+    with pytest.raises(ReclibError, match="reviews_factor gives 240000 reviews; 50000 is the most"):
+        simulate(reviews_factor=200)
+    with pytest.raises(ReclibError, match="reviews_factor gives 30000 reviews; 25000 is the most"):
+        simulate(items_factor=0.5, reviews_factor=25)
+    assert len(simulate(reviews_factor=40).reviews) == 48_000
+
+
 @pytest.mark.parametrize("knob", ["text_signal", "items_factor", "reviews_factor"])
 def test_real_data_cannot_be_turned(knob, tmp_path):
     """Rather than a sweep over a shop that stays as it is."""

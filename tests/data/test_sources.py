@@ -287,6 +287,7 @@ def test_the_files_of_a_set_are_those_that_may_be_read(
         "amazon-2014/meta_Baby.json.gz",
         "shop/notes.csv",
         "shop/.items-half.csv",
+        *(f"{folder}/.lock" for folder in ("open-bandit", "amazon-2014", "shop")),
     ):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).touch()
@@ -296,6 +297,35 @@ def test_the_files_of_a_set_are_those_that_may_be_read(
     assert all(file == tmp_path / "amazon-2014" / name for name, file in beauty.items())
     assert list(data_files(str(shop))) == ["interactions.csv", "items.csv"]
     assert data_files("simulated") == {}
+
+
+def test_files_and_columns_that_nothing_reads_are_named_in_the_steps(shop: Path) -> None:
+    # none of these is an event, a country, a price or a timestamp that went by another name
+    others = ["timestamp_utc", "Price", "colour", "invoice", "event_id", "place", "segment"]
+    events = EVENTS.with_columns(
+        *(pl.lit("x").alias(name) for name in others), timestamp=pl.lit(10**9), price=pl.lit(1.0)
+    )
+    write(shop, "interactions", events)
+    write(shop, "items", ITEMS.with_columns(name=pl.lit("x"), old_price=pl.lit(3)))
+    write(shop, "orders", EVENTS)
+    for name in ("items_2023.XLSX", "SOURCE.md", ".lock", ".users-half.csv"):
+        (shop / name).touch()
+    (shop / "reviews.csv.d").mkdir()
+    found = load(shop, size="full")
+    assert [(step.table, step.rows_in, step.rows_out) for step in found.steps] == [
+        *((name, 0, 0) for name in ("items_2023.XLSX", "orders.csv")),
+        *(("interactions", 6, 6), ("items", 3, 3)),
+    ]
+    assert [step.why for step in found.steps[2:]] == [
+        f"not used: {', '.join(others)}",
+        "not used: name, old_price",
+    ]
+    assert list(prepare(found).steps["table"][:3]) == [
+        "items_2023.XLSX",
+        "orders.csv",
+        "interactions",
+    ]
+    assert list(found.interactions.columns[3:-2]) == others, "they are kept"
 
 
 def test_a_file_in_place_of_a_folder_is_named(shop: Path) -> None:
@@ -354,7 +384,7 @@ def test_real_data_have_the_counts_of_their_source(
     events = found.interactions
     assert (events["user_id"].n_unique(), len(found.items), len(events)) == counts
     assert found.items["title"].count() == titles
-    assert not found.simulated
+    assert not found.simulated and found.steps == ()
     ready = prepare(found)
     assert (ready.n_users, ready.n_items, ready.n_events) == counts
     assert sum(map(bool, ready.text)) == counts[1]

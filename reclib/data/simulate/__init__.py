@@ -103,6 +103,7 @@ LEAST_CLICKS = 5  # different products of every user, as in the Amazon sets
 # clicked products above the least, log-normal: Gini .31 to .36 over users of the Amazon sets
 ACTIVITY_SPREAD, MOST_ACTIVE = 1.3, 20.0
 CHOICE = 2  # fewest products for each that the busiest user clicks, or browsing never ends
+REVIEWED_PAIRS = 0.25  # most of all pairs of user and product, or drawing new ones never ends
 
 
 def simulate(
@@ -136,7 +137,8 @@ def simulate(
     ------
     ReclibError
         Unknown size; `text_signal` outside [0, 1]; negative `seed`; fewer products than
-        users could choose among, or fewer reviews than the log's own purchases get.
+        users could choose among; fewer reviews than the log's own purchases get, or reviews
+        of more than a quarter of all pairs of a user and a product.
     """
     if size not in MARKET_SIZES:
         raise unknown("size of the simulated marketplace", size, MARKET_SIZES)
@@ -151,6 +153,10 @@ def simulate(
     if market.items < (least := CHOICE * quotas.max()):
         raise ReclibError(
             f"items_factor is {items_factor}, {market.items} products; {size} needs {least} or more"
+        )
+    if market.reviews > (most := int(REVIEWED_PAIRS * market.users * market.items)):
+        raise ReclibError(
+            f"reviews_factor gives {market.reviews:g} reviews; {most} is the most here"
         )
     catalogue = make_catalogue(market.items, rng["catalogue"], rng["texts"])
     users, truth = make_users(catalogue, market.users, text_signal, rng["users"])
