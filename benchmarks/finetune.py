@@ -30,7 +30,7 @@ from transformers import BertConfig, BertModel
 from reclib.data import Prepared, item_texts, leave_one_out, load, prepare
 from reclib.errors import ReclibError
 from reclib.evaluation import Outcome
-from reclib.evaluation.protocols import _peak_mb
+from reclib.evaluation.protocols import peak_mb
 from reclib.models import Scorer, TunedLanguage
 from reclib.models.encoder import DEFAULT_ENCODER, load_encoder
 from reclib.models.steps import Examples, Steps
@@ -171,7 +171,7 @@ def tune_all(prepared: Prepared, device: str) -> dict[str, Any]:
         "padding": 1 - tokens / counter.padded,
         "tflops": tflops,
         "matrix_tflops": matrix_tflops(device, history.precision),
-        "peak_gb": torch.cuda.max_memory_allocated() / 2**30 if gpu else _peak_mb() / 1024,
+        "peak_gb": torch.cuda.max_memory_allocated() / 2**30 if gpu else peak_mb() / 1024,
         "epoch_examples": len(steps),
     }
 

@@ -26,7 +26,7 @@ import torch
 from reclib import paths
 from reclib.data import Fold, leave_one_out, load, prepare
 from reclib.errors import ReclibError
-from reclib.evaluation.protocols import _peak_mb
+from reclib.evaluation.protocols import peak_mb
 from reclib.models.encoder import encode
 from reclib.study.energy import counted
 from reclib.study.spaces import single_scorers
@@ -46,7 +46,7 @@ def measured(model: str, step: str, rows: list[dict[str, Any]]) -> Iterator[None
         yield
         taken = joules()
     seconds = time.perf_counter() - started
-    found = {"seconds": seconds, "peak_mb": _peak_mb(), "joules": taken}
+    found = {"seconds": seconds, "peak_mb": peak_mb(), "joules": taken}
     rows.append({"model": model, "step": step, **found})
 
 

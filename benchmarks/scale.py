@@ -14,7 +14,6 @@ encoder's size; only the series of the workers encodes some.
 import argparse
 import multiprocessing
 import os
-import resource
 import tempfile
 import time
 from collections.abc import Callable, Sequence
@@ -33,6 +32,7 @@ from load_and_split import write_market
 from reclib import paths
 from reclib.data import leave_one_out, load, prepare
 from reclib.evaluation import ranking_metrics
+from reclib.evaluation.protocols import peak_mb
 from reclib.models import Collaborative, Content, ItemKNN, Language, Scorer
 from reclib.models.encoder import PART, Embeddings, encode
 from reclib.study.cluster import connect
@@ -81,9 +81,9 @@ def sizes(quick: bool) -> list[Size]:
 def row(step: str, model: str, users: int, started: float, **known: Any) -> dict[str, Any]:
     """Fill a row of ``scale.csv``, but for what the size says."""
     seconds = time.perf_counter() - started
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10  # from KiB
     measured = {"step": step, "model": model, "users": users, "seconds": seconds}
-    return measured | {"workers": 0, "threads": torch.get_num_threads(), "peak_mb": peak} | known
+    threads = torch.get_num_threads()
+    return measured | {"workers": 0, "threads": threads, "peak_mb": peak_mb()} | known
 
 
 def random_vectors(folder: Path, texts: Sequence[str], **_: object) -> Embeddings:

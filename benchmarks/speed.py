@@ -12,7 +12,6 @@ needed nowhere else; without them their rows are left out:
 
 import argparse
 import os
-import resource
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -26,6 +25,7 @@ from load_and_split import compare
 
 from reclib.data import Marketplace, Prepared, leave_one_out, load, prepare
 from reclib.evaluation import ranking_metrics
+from reclib.evaluation.protocols import peak_mb
 from reclib.models import Collaborative, ItemKNN, top_k
 from reclib.study.speed import PEERS_FILE, write_table
 
@@ -121,12 +121,11 @@ def eq5() -> None:
             fitted = time.perf_counter()
             scorer.rank(np.arange(prepared.n_users), K, batch_size=1024)
             ended = time.perf_counter()
-            peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
             print(
                 f"Eq. 5, {profile}, {prepared.n_users:,} users × {prepared.n_items:,} products, "
                 f"{prepared.n_events:,} events: fit {fitted - started:.2f} s, rank "
                 f"{ended - fitted:.2f} s, {1e6 * (ended - started) / prepared.n_events:.1f} µs an "
-                f"event, peak {peak:.1f} GB so far",
+                f"event, peak {peak_mb() / 1024:.1f} GB so far",
                 flush=True,
             )
 

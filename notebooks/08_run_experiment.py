@@ -53,6 +53,7 @@ from reclib.data import load, prepare, split_by
 from reclib.evaluation import tune
 from reclib.study import figures, tables
 from reclib.study.cold import measure_by_history
+from reclib.study.costs import seconds_by_step
 from reclib.study.doctor import machine
 from reclib.study.experiment import LLM_PARTS, comparisons, run_experiment
 from reclib.study.paper import TABLE_II
@@ -265,12 +266,13 @@ plt.show()
 # ## What it cost
 
 # %% tags=["hide-input"]
-costs = experiment.costs.pivot(index="model", columns="step", values="seconds")
-costs = costs.reindex(lists["model"].unique()).rename_axis(index=None, columns=None)
-costs.style.format("{:.1f} s", na_rep="–").set_table_attributes('class="results"')
+costs = seconds_by_step(experiment.costs).reindex(lists["model"].unique())
+costs = costs.rename_axis(index=None, columns=None)
+costs.style.format("{:.1f} s").set_table_attributes('class="results"')
 
 # %% [markdown]
 # Seconds on this machine when a step was first computed; a fusion's include its parts'.
+# The embeddings of the products are one file, and its seconds stand once with each reader.
 #
 # ## The answer of this run
 

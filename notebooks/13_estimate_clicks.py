@@ -262,8 +262,10 @@ for what in ("bias", "coverage"):
     display(tables.metrics_table(pairs[repeated], names, mark=False))
 
 # %% [markdown]
-# The model has no term for the match of a visitor and a product, so DM misjudges policies that
-# are personal, and a narrow interval makes that no better. DR has the same model and repairs it.
+# The model was fitted once, on one log, so the bias of DM is the error of this fit: it passes
+# into every estimate, and a narrow interval makes that no better. Another log would have given
+# another error, and the model has no term for the match of a visitor and a product. DR has the
+# same model and repairs it.
 #
 # ## When not to trust it
 #

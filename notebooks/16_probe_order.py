@@ -116,7 +116,8 @@ display(Markdown("\n".join(said)))
 # ## Recap
 #
 # - Sorted ties are an answer key for whoever sees the direction of time.
-# - Raising later ids shows that the key is there; direction-blind models cannot use it.
+# - Raising later ids shows that the key is there; a direction-blind model can
+#   only use which products stand side by side.
 # - The recorded runs on Amazon have every directed model in both forms.
 #
 # Next: [the shop](17_open_shop).

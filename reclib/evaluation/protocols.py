@@ -133,13 +133,13 @@ def _evaluate(
             np.concatenate(tops[name]),
             np.concatenate(shares[name]) if pairs is not None else None,
             {**scorers[name].costs, "score": score_seconds[name]},
-            _peak_mb(),
+            peak_mb(),
         )
         for name in scorers
     }
 
 
-def _peak_mb() -> float:
+def peak_mb() -> float:
     """Highest resident memory of this process so far."""
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak / (2**20 if sys.platform == "darwin" else 2**10)  # macOS counts bytes, Linux KiB

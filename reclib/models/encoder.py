@@ -7,6 +7,7 @@ with an installed package, so nothing is downloaded. Embeddings are computed onc
 import hashlib
 import importlib.util
 import json
+import os
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -242,9 +243,12 @@ def load_encoder(
         tokenizer = AutoTokenizer.from_pretrained(source, revision=revision)
         model = AutoModel.from_pretrained(source, revision=revision, dtype=dtype)
     except OSError as error:
+        mend = "check its name, revision and the network"
+        if os.environ.get("HF_HUB_OFFLINE") == "1":  # as in every run that does not say otherwise
+            mend = "set HF_HUB_OFFLINE=0 for one run to let it be downloaded"
         raise ReclibError(
-            f"encoder {encoder!r} cannot be loaded ({str(error).splitlines()[0]}); check its "
-            f"name, revision and the network, or use {DEFAULT_ENCODER!r}, which is installed"
+            f"encoder {encoder!r} cannot be loaded ({str(error).splitlines()[0]}); {mend}, "
+            f"or use {DEFAULT_ENCODER!r}, which is installed"
         ) from error
     return tokenizer, model.to(device).eval()
 

@@ -279,8 +279,7 @@ class _Steps(_Products):
 
     def weights(self, grown: Prepared, weigh: Weigh) -> sp.csr_array:
         first = grown.new & (grown.age < self.part.history)
-        age = grown.age[first].astype(float)
-        weight = (self.part.decay**age * (age + 1) ** -self.part.power).astype(np.float32)
+        weight = self.part.weights_of(grown.age[first])
         cells = grown.user[first], grown.item[first]
         return _scaled(sp.csr_array((weight, cells), shape=grown.shape), power=1)
 

@@ -173,12 +173,14 @@ class Fusion(Scorer):
 
     @property
     def costs(self) -> dict[str, float]:
-        """Seconds of each step, summed over the parts."""
-        total: dict[str, float] = {}
+        """Seconds of each step, summed over the parts; those of shared embeddings once."""
+        found: dict[str, list[float]] = {}
         for part in self.parts.values():
             for step, seconds in part.costs.items():
-                total[step] = total.get(step, 0.0) + seconds
-        return total
+                # readers of one file of embeddings tell the very seconds that it took
+                if step != "encode" or seconds not in found.get(step, []):
+                    found.setdefault(step, []).append(seconds)
+        return {step: sum(seconds) for step, seconds in found.items()}
 
     def _fit(self, prepared: Prepared, rng: int) -> None:
         for part in self.parts.values():  # they may be shared between fusions

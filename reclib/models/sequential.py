@@ -118,12 +118,15 @@ class Transitions(Linear):
         share = (counts + 1) / (len(item) + n_items)
         self._offset = (self.popularity * np.log(share)).astype(np.float32)  # (n_items,)
 
-        age = prepared.age[prepared.new]
-        recent = age < self.history
-        age = age[recent].astype(float)
-        weight = (self.decay**age * (age + 1) ** -self.power).astype(np.float32)
+        recent = prepared.age[prepared.new] < self.history
+        weight = self.weights_of(prepared.age[prepared.new][recent])
         profiles = sp.csr_array((weight, (user[recent], item[recent])), shape=prepared.shape)
         return sp.csr_array(normalize(profiles, norm="l1")), self._steps(user, item, n_items)
+
+    def weights_of(self, age: NDArray[np.int64]) -> NDArray[np.float32]:
+        """Weigh products of a history by age, 0 for the newest, before they sum to 1."""
+        weight = self.decay ** age.astype(float) * (age + 1.0) ** -self.power
+        return weight.astype(np.float32)
 
     def _steps(
         self, user: NDArray[np.int32], item: NDArray[np.int32], n_items: int

@@ -71,7 +71,7 @@ def recorded_costs(data: str) -> Costs:
     usual = usual[usual["protocol"].isin(LISTS)].set_index("model")
     if YARDSTICK not in usual.index:
         raise ReclibError(f"{folder / METRICS_FILE} has no {METRIC} of {YARDSTICK!r}")
-    models = _seconds(costs)
+    models = seconds_by_step(costs)
     models["seconds"] = models.sum(axis=1)
     models["value"] = usual["value"].reindex(models.index)
     models = models.dropna(subset=["value"])
@@ -95,8 +95,8 @@ def recorded_costs(data: str) -> Costs:
     return Costs(models, pairs, float(costs["peak_mb"].max()), energy)
 
 
-def _seconds(costs: pd.DataFrame) -> pd.DataFrame:
-    """Seconds of each model by step, `STEPS`; 0 where there is no such step.
+def seconds_by_step(costs: pd.DataFrame) -> pd.DataFrame:
+    """Lay out the seconds of each model by step, `STEPS`; 0 where there is no such step.
 
     The products' embeddings are one file, however many parts of a mixture read it, and also
     where a model does not tell that it does: each reader has that encoding once. What a model

@@ -15,7 +15,7 @@ from matplotlib.ticker import LogFormatter, MaxNLocator, NullFormatter, ScalarFo
 from numpy.typing import NDArray
 from sklearn.metrics import precision_recall_curve
 
-COLUMN, HALF = 6.8, 3.3  # inches: the text column of the book, and half of it
+COLUMN = 6.8  # inches: the text column of the book
 GREY = "#6b7280"
 # Okabe and Ito's palette, safe for colour-blind readers
 COLOURS: Mapping[str, str] = {

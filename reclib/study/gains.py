@@ -7,7 +7,9 @@ gains come from, with ``NAME.json``, what made them.
 import re
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
+import scipy.stats
 
 from reclib import cache, paths
 from reclib.errors import ReclibError
@@ -101,12 +103,9 @@ def record_sweep(file: Path, table: pd.DataFrame, *, allow_dirty: bool = False) 
     if len(missing := table.loc[table["status"] != DONE, "run"].unique()):
         raise ReclibError(f"{missing[0]} is not done; record {file.stem} when every run is")
     git = git_state()
-    if not allow_dirty and (git is None or git["dirty"] or not git["commit"]):
-        raise ReclibError(
-            f"no commit holds the code of the sweep {file.stem}; commit, or pass --allow-dirty"
-        )
-    plan = read_plan(file)
-    swept = [PREFIX + name for name in plan.runs[0].swept]
+    results.require_commit(git, f"the sweep {file.stem}", allow_dirty=allow_dirty)
+    plan = read_plan(file, most=None)  # that many were confirmed before they ran
+    swept = list(dict.fromkeys(PREFIX + name for run in plan.runs for name in run.swept))
     kept = (table["metric"] == METRIC) & ~table["variant"].str.contains("history", na=False)
     rows = table.loc[kept, [*swept, *results.KEY, *NUMBERS]]
     target = record_file(plan.name)
@@ -160,9 +159,36 @@ def sweep_gains(name: str, across: str, *, protocol: str, variant: str = "raw") 
 
 
 def along(table: pd.DataFrame, across: str) -> pd.DataFrame:
-    """Average gains and the ends of their intervals over runs with one value of a parameter."""
-    columns = ["gain", "low", "high"]
-    return table.groupby(["pair", across], sort=False)[columns].mean().reset_index()
+    """Average runs with the same value of a parameter, such as those of several seeds.
+
+    Parameters
+    ----------
+    table
+        Columns pair, `across`, gain, low and high; a row for each run.
+    across
+        The parameter.
+
+    Returns
+    -------
+    pandas.DataFrame
+        One row for each pair and `across`, in the order of their first rows. A run that is
+        alone keeps its interval over users. Where there are several, each in a shop of its
+        own, low and high are the 95 % t-interval of the mean over such shops: the spread
+        between runs, pooled over the values of the parameter, holds that of the users, too.
+    """
+    runs = table[["pair", across]].assign(**table[["gain", "low", "high"]].astype(float))
+    groups = runs.groupby(["pair", across], sort=False)
+    found = groups.mean().assign(
+        runs=groups.size(), off=groups["gain"].agg(lambda each: ((each - each.mean()) ** 2).sum())
+    )
+    for _, line in found.groupby("pair", sort=False):
+        freedom = int((line["runs"] - 1).sum())
+        if freedom:
+            spread = np.sqrt(line["off"].sum() / freedom / line["runs"])
+            half = scipy.stats.t.ppf(0.975, freedom) * spread
+            found.loc[line.index, "low"] = line["gain"] - half
+            found.loc[line.index, "high"] = line["gain"] + half
+    return found.drop(columns=["runs", "off"]).reset_index()
 
 
 def gains_said(table: pd.DataFrame, across: str) -> str:

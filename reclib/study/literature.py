@@ -87,9 +87,8 @@ def order_effect(metrics: pd.DataFrame, metric: str = "ndcg@10") -> pd.DataFrame
     pandas.DataFrame
         One row for each model to which the direction makes a difference, highest first:
         model, value, low and high as in the raw order, blind, blind_low and blind_high, and
-        lost = 1 − blind / value, the share of the value that goes with the direction. It is
-        an upper bound of what ties sorted by id give, since it also holds what the direction
-        says about customers.
+        lost = 1 − blind / value, the share of the value that goes with the direction: what
+        ties sorted by id give it, and what the direction says about customers.
 
     Raises
     ------

@@ -20,7 +20,7 @@ from reclib.evaluation import (
     ranking_metrics,
     sample_pairs,
 )
-from reclib.evaluation.protocols import WEIGHTINGS
+from reclib.evaluation.pairs import WEIGHTINGS
 from reclib.models import DEFAULT_ENCODER, Language, Scorer
 from reclib.study.experiment import diversity_space, scores_of_pairs
 from reclib.study.paper import TABLE_II

@@ -341,7 +341,8 @@ def coverage(
     pandas.DataFrame
         Columns metric, value, low, high. ``bias_ips``: the mean estimate over the truth, minus
         1, with its 95 % interval. ``coverage_ips``: the share of the logs whose 95 % interval
-        holds the truth, with Wilson's interval.
+        holds the truth, with Wilson's interval. All logs share one `model`, so those of DM are
+        of this very model.
     """
     truth = campaign.ctr(target).mean()
     values: dict[str, list[Floats]] = {name: [] for name in ESTIMATORS}

@@ -13,6 +13,7 @@ from pandas.api.types import is_bool_dtype, is_numeric_dtype
 
 from reclib.errors import ReclibError, unknown
 from reclib.study.figures import COLOURS, COLUMN, GREY, heatmap
+from reclib.study.gains import along
 from reclib.study.sweep import DONE, PREFIX
 
 
@@ -84,7 +85,9 @@ def line_plot(rows: pd.DataFrame, across: str, *, ax: Axes | None = None) -> Axe
         model: {"color": COLOURS.get(model, GREY), "marker": "o", "markersize": 3}
         for model in rows["model"].unique()
     }
-    _draw_lines(ax, rows, x=column, y="value", of="model", looks=looks)
+    numbers = rows[["model", column]].assign(**rows[["value", "low", "high"]].astype(float))
+    mean = numbers.groupby(["model", column], sort=False).mean().reset_index()
+    _draw_lines(ax, rows, mean, x=column, y="value", of="model", looks=looks)
     ax.set_xlabel(across)
     ax.set_ylabel(f"{rows['metric'].iloc[0]}; band: 95 % interval")
     ax.legend(fontsize=8)
@@ -142,14 +145,14 @@ def gain_plot(table: pd.DataFrame, across: str) -> Figure:
     -------
     Figure
         A line for each pair of mixtures, with the band of its 95 % interval; where there are
-        several runs of one value, means, and each run a dot.
+        several runs of one value, as in `reclib.study.gains.along`, and each run a dot.
     """
     figure, ax = plt.subplots(figsize=(COLUMN, 3.4))
     looks = {
         "Table II": {"color": COLOURS["traditional"], "marker": "o", "markersize": 4},
         "all models": {"color": COLOURS["language"], "marker": "s", "markersize": 4},
     }
-    _draw_lines(ax, table, x=across, y="gain", of="pair", looks=looks)
+    _draw_lines(ax, table, along(table, across), x=across, y="gain", of="pair", looks=looks)
     ax.axhline(0, color="black", linewidth=0.8)
     ax.yaxis.set_major_formatter(PercentFormatter(1))
     ax.set_xlabel(across)
@@ -167,24 +170,31 @@ def best_run(rows: pd.DataFrame) -> "pd.Series[Any]":
 
 
 def _draw_lines(
-    ax: Axes, rows: pd.DataFrame, *, x: str, y: str, of: str, looks: Mapping[str, Any]
+    ax: Axes,
+    rows: pd.DataFrame,
+    mean: pd.DataFrame,
+    *,
+    x: str,
+    y: str,
+    of: str,
+    looks: Mapping[str, Any],
 ) -> None:
-    """Draw the mean of `y` along `x` with its band, a line for each value of `of`.
+    """Draw the `mean` of `y` along `x` with its band, a line for each value of `of`.
 
-    Where several rows have one `x`, each is a dot; texts and truth values stand side by side.
+    Where several of the `rows` have one `x`, each is a dot; texts and truth values stand side
+    by side.
     """
     numeric = is_numeric_dtype(rows[x]) and not is_bool_dtype(rows[x])
-    marks = None if numeric else {value: at for at, value in enumerate(rows[x].unique())}
-    for name, own in rows.groupby(of, sort=False):
-        look, at = looks[str(name)], own[x] if marks is None else own[x].map(marks)
-        numbers = own[[y, "low", "high"]].astype(float).assign(x=at.astype(float))
-        mean = numbers.groupby("x").mean()
-        ax.plot(mean.index, mean[y], label=name, **look)
+    marks = {value: value if numeric else at for at, value in enumerate(rows[x].unique())}
+    rows, mean = (each.assign(at=each[x].map(marks).astype(float)) for each in (rows, mean))
+    for name, line in mean.sort_values("at").groupby(of, sort=False):
+        look, own = looks[str(name)], rows[rows[of] == name]
+        ax.plot(line["at"], line[y], label=name, **look)
         band = {"color": look["color"], "linewidth": 0}
-        ax.fill_between(mean.index, mean["low"], mean["high"], alpha=0.15, **band)
-        if len(mean) < len(numbers):
-            ax.scatter(numbers["x"], numbers[y], s=12, alpha=0.6, **band)
-    if marks is not None:
+        ax.fill_between(line["at"], line["low"], line["high"], alpha=0.15, **band)
+        if len(line) < len(own):
+            ax.scatter(own["at"], own[y].astype(float), s=12, alpha=0.6, **band)
+    if not numeric:
         ax.set_xticks(list(marks.values()), [str(value) for value in marks])
 
 

@@ -80,7 +80,7 @@ def difference_table(metrics: pd.DataFrame, names: Sequence[str]) -> Styler:
             value, low, high = values.loc[[(pair, name)]].to_numpy(float)[0]
             p = float(values["value"].get((pair, f"p_{name}"), np.nan))
             said = said or verdict(value, low, high, p)
-            cells[name] = _with_interval(value, low, high, "+")
+            cells[name] = _with_interval(value, low, high, signed=True)
             if not np.isnan(p):
                 cells[name] += f"<br><small>p {'< .001' if p < 0.001 else f'= {p:.3f}'}</small>"
         rows[first, f"{said} <b>{second}</b>"] = cells
@@ -142,7 +142,7 @@ def _paired_rows(metrics: pd.DataFrame, pair: str, name: str, by: list[str]) -> 
         for model in (second, first):
             known = float(values["value"].loc[model, name])
             row[model] = "–" if np.isnan(known) else f"{known:.4f}"
-        row["difference"] = _with_interval(value, low, high, "+")
+        row["difference"] = _with_interval(value, low, high, signed=True)
         p = float(values["value"].get((pair, f"p_{name}"), np.nan))
         rows.append(row | {"with it": verdict(value, low, high, p).rsplit(" ", 1)[0]})
     return pd.DataFrame(rows).style.hide().set_table_attributes('class="results"')
@@ -211,7 +211,9 @@ def table_two(metrics: pd.DataFrame, *, k: int = 10, protocol: str = "full-loo")
         for model in ("traditional", "llm-fusion"):
             row["this run", model] = _cell(found, model)
         row["this run", "change"] = _change(found)
-        row["this run", "paired difference"] = _cell(found, "llm-fusion-vs-traditional", "+.3f")
+        row["this run", "paired difference"] = _cell(
+            found, "llm-fusion-vs-traditional", signed=True
+        )
         rows[f"{name} ({where})"] = row
     table = pd.DataFrame.from_dict(rows, orient="index")
     table.columns = pd.MultiIndex.from_tuples(list(map(tuple, table.columns)))
@@ -388,11 +390,11 @@ def places(k: int, protocol: str) -> dict[str, tuple[str, str]]:
     }
 
 
-def _cell(found: pd.DataFrame, model: str, style: str = ".3f") -> str:
+def _cell(found: pd.DataFrame, model: str, *, signed: bool = False) -> str:
     if model not in found.index or np.isnan(found["value"].loc[model]):
         return "not measurable"
     value, low, high = found.loc[[model], ["value", "low", "high"]].to_numpy(float)[0]
-    return _with_interval(value, low, high, style)
+    return _with_interval(value, low, high, signed=signed)
 
 
 def _change(found: pd.DataFrame) -> str:
@@ -402,14 +404,13 @@ def _change(found: pd.DataFrame) -> str:
     return f"{after / before - 1:+.1%}" if before > 0 else "–"
 
 
-def _with_interval(value: float, low: float, high: float, style: str = "") -> str:
+def _with_interval(value: float, low: float, high: float, *, signed: bool = False) -> str:
     """Write value and interval with three significant digits of the value."""
     if np.isnan(value):
         return "–"
     size = abs(value) or np.nanmax([abs(low), abs(high), 0]) or 1.0
     digits = max(3, 2 - int(np.floor(np.log10(size))))
-    sign = "+" if style.startswith("+") else ""
-    number = f"{sign}.{min(digits, 5)}f"
+    number = f"{'+' * signed}.{min(digits, 5)}f"
     if np.isnan(low):  # too few users to resample
         return f"{value:{number}}"
     return f"{value:{number}}<br><small>[{low:{number}}, {high:{number}}]</small>"

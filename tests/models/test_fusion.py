@@ -407,10 +407,10 @@ def test_parts_shared_by_two_fusions_are_fitted_once(
 
 
 def test_the_cost_of_a_fusion_is_that_of_its_parts(tiny: Prepared, fake_encode: object) -> None:
-    parts = {"content": Content(), "language": Language()}
-    costs = Fusion(parts, {"content": 1, "language": 1}).fit(tiny).costs
+    parts = {"content": Content(), "language": Language(), "other": Language(whitening="none")}
+    costs = Fusion(parts, dict.fromkeys(parts, 1)).fit(tiny).costs
     assert costs["fit"] == sum(part.costs["fit"] for part in parts.values())
-    assert costs["encode"] == 1.5
+    assert costs["encode"] == 1.5  # one file, two readers
 
 
 def test_the_configuration_tells_fusions_apart() -> None:

@@ -292,6 +292,22 @@ def test_bad_input_is_refused_by_value(
         encode(**({"texts": ["a"], "device": "cpu", "progress": False} | arguments))
 
 
+@pytest.mark.parametrize(
+    ("offline", "mend"),
+    [("1", "set HF_HUB_OFFLINE=0 for one run to let it be downloaded"), ("0", "the network")],
+)
+def test_an_encoder_that_is_not_there_says_how_to_get_it(
+    monkeypatch: pytest.MonkeyPatch, offline: str, mend: str
+) -> None:
+    def missing(*_: object, **__: object) -> None:
+        raise OSError("not in the cache")
+
+    monkeypatch.setattr("transformers.AutoTokenizer.from_pretrained", missing)
+    monkeypatch.setenv("HF_HUB_OFFLINE", offline)
+    with pytest.raises(ReclibError, match=f"not in the cache.*{mend}, or use"):
+        encoder.load_encoder("bert-base-uncased@86b5e09", "cpu", torch.float32)
+
+
 def test_weights_with_another_checksum_are_refused(
     fresh_cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -85,13 +85,17 @@ def test_a_gain_is_the_paired_difference_over_the_rival() -> None:
 def test_runs_of_one_value_are_averaged_and_told_in_words() -> None:
     rows = table()
     found = gains(rows[rows["variant"] == "raw"], [SWEPT, "params.seed"])
-    mean = along(found, SWEPT).set_index(["pair", SWEPT])["gain"]
-    np.testing.assert_allclose(mean["Table II", 1], 0.015)
+    mean = along(found, SWEPT).set_index(["pair", SWEPT]).loc[("Table II", 1)]
+    # two runs at each of two values, each .005 from their mean: two degrees of freedom
+    half = 4.302653 * np.sqrt(4 * 0.005**2 / 2 / 2)
+    np.testing.assert_allclose(mean, [0.015, 0.015 - half, 0.015 + half], rtol=1e-6)
+    alone = found[found["params.seed"] == 0]
+    np.testing.assert_array_equal(along(alone, SWEPT)["low"], alone["low"].astype(float))
     said = gains_said(found.rename(columns={SWEPT: "history"}), "history")
-    assert "`llm-fusion` gains +1.5% [+0.5%, +2.5%] at history 1" in said
-    assert "above 0 at 2 of 2 values" in said
+    assert "`llm-fusion` gains +1.5% [−0.7%, +3.7%] at history 1" in said
+    assert "above 0 at 1 of 2 values" in said
     fallen = found.assign(gain=-0.1, low=-0.2, high=-0.05).rename(columns={SWEPT: "history"})
-    assert "gains −10.0% [−20.0%, −5.0%]" in gains_said(fallen, "history")
+    assert "gains −10.0% [−10.0%, −10.0%]" in gains_said(fallen, "history")
     assert "below it at 2" in gains_said(fallen, "history")
 
 
@@ -109,6 +113,20 @@ def test_a_recorded_sweep_gives_the_gains_of_its_table(project: Path) -> None:
     assert made["results"] == {"history.csv": results.file_hash(target)}
     assert made["git"]["commit"] == "abc" and made["runs"] == 4
     assert yaml.safe_load(made["sweep"]) == PLAN
+
+
+def test_every_parameter_that_some_run_sets_is_kept(project: Path) -> None:
+    """Those of the first run are not all."""
+    runs = [{"history": 1}, {"history": 20, "seed": 1}]
+    project.write_text(yaml.safe_dump({"notebook": "01_tiny", "list": runs}), encoding="utf-8")
+    assert {SWEPT, "params.seed"} < set(pd.read_csv(record_sweep(project, table())))
+
+
+def test_a_sweep_of_very_many_runs_is_recorded(project: Path) -> None:
+    """Once it was confirmed and ran, nobody is asked again."""
+    many = PLAN | {"grid": {"history": [1], "seed": list(range(10_001))}}
+    project.write_text(yaml.safe_dump(many), encoding="utf-8")
+    assert record_sweep(project, table()).is_file()
 
 
 def test_half_a_sweep_is_not_recorded(project: Path) -> None:
