@@ -35,8 +35,8 @@ n_trials = 3  # of every model, in its tuning
 normalise = "global"
 n_weightings = 66
 network_epochs = 40  # at most: training stops where held-out users gain nothing
-weights = "0, 1, 10"  # λ of Eq. 9, 0 first
-trade_offs = "1, 0.9, 0.7"  # of MMR and DPP: 1 is the ranking as it is
+diversity_weights = [0.0, 1.0, 10.0]  # λ of Eq. 9, 0 first
+trade_offs = [1.0, 0.9, 0.7]  # of MMR and DPP: 1 is the ranking as it is
 k = 10
 n_resamples = 2000
 
@@ -50,7 +50,7 @@ from reclib.study.experiment import (
     measure_lists,
     tuned_models,
 )
-from reclib.study.network import hybrids, numbers, reranked
+from reclib.study.network import hybrids, reranked
 from reclib.study.paper import TABLE_II
 from reclib.study.results import DIVERSITY_FILE, run_folder, write_measured
 from reclib.study.spaces import spaces
@@ -106,7 +106,7 @@ trained = {
     f"hybrid:λ={weight:g}": hybrids(
         fusions, epochs=network_epochs, diversity=weight
     )["hybrid"]
-    for weight in numbers(weights)
+    for weight in diversity_weights
 }
 outcomes = evaluate_seeds(trained, fold, k=k, rng=seed)
 
@@ -118,7 +118,7 @@ outcomes = evaluate_seeds(trained, fold, k=k, rng=seed)
 
 # %%
 plain = next(iter(trained.values()))
-outcomes |= reranked(plain, fold, trade_offs=numbers(trade_offs), k=k, rng=seed)
+outcomes |= reranked(plain, fold, trade_offs=trade_offs, k=k, rng=seed)
 measured = measure_lists(outcomes, fold, n_resamples=n_resamples, rng=seed).assign(
     data=marketplace.name
 )

@@ -1,6 +1,7 @@
 """Every folder that the study reads or writes, as absolute paths.
 
-Nothing depends on the working directory, so a notebook runs alone, from anywhere.
+Nothing depends on the working directory, so a notebook runs alone, from anywhere. The
+environment variable ``RECLIB_CACHE`` names another folder for the cache; kernels inherit it.
 """
 
 import os
@@ -10,7 +11,7 @@ ROOT = Path(__file__).resolve().parent.parent
 NOTEBOOKS = ROOT / "notebooks"
 PARAMS = ROOT / "params"
 EXECUTED = ROOT / "book" / "_executed"
-CACHE = ROOT / "data" / "cache"
+CACHE = ROOT / (os.environ.get("RECLIB_CACHE") or Path("data", "cache"))
 RUNS = ROOT / "results" / "runs"
 SWEEPS = ROOT / "results" / "sweeps"
 REFERENCE = ROOT / "results" / "reference"

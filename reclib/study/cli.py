@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import shutil
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -11,11 +12,12 @@ import yaml
 from rich.console import Console
 from rich.table import Table
 
+from reclib import paths
 from reclib.data import fetch
 from reclib.data.sources import SIZES, short_names
 from reclib.errors import ReclibError
 from reclib.study import doctor, readme, results
-from reclib.study.parameters import all_declared, load_parameters, parameter_file
+from reclib.study.parameters import all_declared, load_parameters, parameter_layers
 
 EXAMPLES = """examples:
   reclib run                                        the simulated marketplace, smoke size
@@ -38,7 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     -------
     int
         0 if all went well, 1 if a notebook failed or a result is out of band, 2 for wrong
-        input, 130 if the user stopped it.
+        input or a disk that cannot be read or written, 130 if the user stopped it.
     """
     options = _parser().parse_args(arguments)
     command: Callable[[argparse.Namespace], int] = options.command
@@ -53,6 +55,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # the reader, such as `head`, has had enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except OSError as error:
+        print(
+            f"error: {error}; where the disk is full make room, where something is not allowed "
+            "allow it, and the same command goes on",
+            file=sys.stderr,
+        )
+        return 2
 
 
 def _run(options: argparse.Namespace) -> int:
@@ -63,6 +72,7 @@ def _run(options: argparse.Namespace) -> int:
 
 def _reference(options: argparse.Namespace) -> int:
     if not options.no_run:
+        _require_commit(options, f"the run on {options.data}")
         _run_notebooks(options)
     target = results.record(options.data, options.size, allow_dirty=options.allow_dirty)
     readme.update_readme()
@@ -71,9 +81,21 @@ def _reference(options: argparse.Namespace) -> int:
 
 
 def _verify(options: argparse.Namespace) -> int:
+    """Run again the notebooks that made the recorded results, and compare."""
+    # of its own, or results that this machine recorded would be compared with themselves
+    cache = paths.CACHE / "verify"
     if not options.no_run:
-        _run_notebooks(options, force=True)
+        from reclib.study.provenance import Run  # it needs nbformat, which takes its time
+
+        this = Run(load_parameters(**_asked(options)))
+        recorded = results.require_same_settings(
+            {"parameters": this.parameters, "data_files": this.data_files}, options.data
+        )
+        only = list(recorded["notebooks"])
+        _run_notebooks(options, only=only, force=True, variables={"RECLIB_CACHE": str(cache)})
     wrong = results.verify(options.data, options.size)
+    if not options.no_run:
+        shutil.rmtree(cache, ignore_errors=True)
     if wrong.empty:
         print(f"Equal to {results.reference_folder(options.data)}, within the band of every row")
         return 0
@@ -85,6 +107,8 @@ def _sweep(options: argparse.Namespace) -> int:
     """Do the runs of a sweep that are missing; say which of them failed."""
     from reclib.study import gains, sweep  # papermill takes seconds to import
 
+    if options.record:
+        _require_commit(options, f"the sweep {options.file.stem}")
     table = sweep.run_sweep(
         options.file,
         workers=options.workers,
@@ -133,35 +157,39 @@ def _card(options: argparse.Namespace) -> int:
 
 
 def _params(options: argparse.Namespace) -> int:
-    """Print every parameter: default, value in this run, and the notebooks that declare it."""
-    chosen = load_parameters(
-        options.data, options.size, seed=options.seed, overrides=_overrides(options)
-    )
+    """Print every parameter: default, value and its place, the notebooks that declare it."""
+    chosen = {
+        name: (value, place)
+        for place, values in parameter_layers(**_asked(options)).items()
+        for name, value in values.items()
+    }
     rows = []
     for name, defaults in all_declared().items():
         default = next(iter(defaults.values()))
+        value, place = chosen.get(name, (default, "default"))
         numbers = " ".join(notebook[:2] for notebook in defaults)
-        rows.append((name, repr(default), repr(chosen.get(name, default)), numbers))
-    file = parameter_file(options.data, options.size)
-    _print_table(
-        f"from {file.name}" if file.is_file() else f"no {file.name}: the notebooks' defaults",
-        ["name", "default", "value", "notebooks"],
-        rows,
-    )
+        rows.append((name, repr(default), repr(value), place, numbers))
+    _print_table("parameters", ["name", "default", "value", "from", "notebooks"], rows)
     return 0
 
 
 def _run_notebooks(options: argparse.Namespace, **how: Any) -> Path:
     from reclib.study.runner import run  # papermill takes seconds to import
 
-    return run(
-        options.data,
-        options.size,
-        seed=options.seed,
-        overrides=_overrides(options),
-        timeout=options.timeout,
-        **how,
-    )
+    return run(**_asked(options), timeout=options.timeout, **how)
+
+
+def _require_commit(options: argparse.Namespace, what: str) -> None:
+    """Refuse before hours of work what could not be recorded after them."""
+    from reclib.study.provenance import git_state  # it needs nbformat, which takes its time
+
+    results.require_commit(git_state(), what, allow_dirty=options.allow_dirty)
+
+
+def _asked(options: argparse.Namespace) -> dict[str, Any]:
+    """Return which run the user wants."""
+    asked = {name: getattr(options, name) for name in ("data", "size", "seed")}
+    return asked | {"overrides": _overrides(options)}
 
 
 def _overrides(options: argparse.Namespace) -> dict[str, Any]:
@@ -207,7 +235,7 @@ def _parser() -> argparse.ArgumentParser:
     running = [
         add("run", _run, "run the notebooks whose output is out of date"),
         add("reference", _reference, "run, then record the results under results/reference"),
-        add("verify", _verify, "run everything again and compare with the recorded results"),
+        add("verify", _verify, "run again what made the recorded results, and compare"),
         add("params", _params, "show every parameter of a run and where it is declared"),
     ]
     sweep = add("sweep", _sweep, "run a notebook with many settings, those not done yet")

@@ -17,7 +17,7 @@ from reclib.data.sources import SOURCES, find_folder
 from reclib.errors import ReclibError
 
 PACKAGES = ("torch", "transformers", "numpy", "scipy", "pandas", "scikit-learn")
-VARIABLES = ("RECLIB_DATA", "RECLIB_DEVICE", "OMP_NUM_THREADS", "HF_HUB_OFFLINE")
+VARIABLES = ("RECLIB_DATA", "RECLIB_CACHE", "RECLIB_DEVICE", "OMP_NUM_THREADS", "HF_HUB_OFFLINE")
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 GIB = 2**30
 

@@ -6,7 +6,6 @@ from typing import Any
 import numpy as np
 
 from reclib.data import Fold, extract_features
-from reclib.errors import ReclibError
 from reclib.evaluation import Outcome
 from reclib.models import Fusion, Scorer, dpp, mmr, normalised
 from reclib.models.base import Indices
@@ -46,7 +45,7 @@ def hybrids(fusions: Mapping[str, Fusion], **options: Any) -> dict[str, Hybrid]:
     }
 
     def start(fusion: Fusion) -> dict[str, float]:
-        (halfway,) = fusion.weights_of(np.array([round(fusion.halfway)]))
+        (halfway,) = fusion.weights_of(np.array([max(1, round(fusion.halfway))]))
         return dict(zip(fusion.parts, halfway.tolist(), strict=True))
 
     return {
@@ -104,21 +103,4 @@ def reranked(
             lists = np.take_along_axis(items, np.maximum(places, 0), axis=1)
             top[users] = np.where(places < 0, -1, lists)
             found[f"{name}:{trade_off:g}"] = [Outcome(top, None, {}, np.nan)]
-    return found
-
-
-def numbers(text: str) -> list[float]:
-    """Read the numbers of a notebook's parameter, such as ``"0, 1, 10"``.
-
-    Raises
-    ------
-    ReclibError
-        If a part is no number, or there is none.
-    """
-    try:
-        found = [float(part) for part in text.split(",")]
-    except ValueError:
-        raise ReclibError(
-            f"{text!r} is no list of numbers; write numbers with commas between them"
-        ) from None
     return found

@@ -1,9 +1,10 @@
 """Parameters of a run, read and checked before anything starts.
 
 A notebook declares its parameters in the one cell tagged ``parameters``; the defaults there
-are the smoke size. ``params/<data>-<size>.yaml`` holds what a longer run changes, and the
-command line may change it again. papermill itself lets a misspelt name pass and runs with the
-default, so every name and type is checked here.
+are the smoke size. ``params/<size>.yaml`` holds what every run of a size changes,
+``params/<data>-<size>.yaml`` what one data set does, and the command line may change it again.
+papermill itself lets a misspelt name pass and runs with the default, so every name, type and
+value that can be wrong by itself is checked here.
 """
 
 import ast
@@ -23,6 +24,12 @@ if TYPE_CHECKING:
 
 # what the command line names itself; a parameter file may repeat them, but not change them
 COORDINATES = ("data", "size")
+# texts with few values; the library's own lists come with torch, which takes seconds to import
+CHOICES: Mapping[str, Sequence[str]] = {
+    "protocol": ("full-loo", "full-time"),
+    "normalise": ("minmax", "zscore", "percentile", "global"),
+    "tuning": ("adapter", "last-k", "lora", "full"),
+}
 
 
 def notebooks() -> list[Path]:
@@ -125,9 +132,9 @@ def resolve_data(data: str, size: str) -> str:
     return data if data in SOURCES else str(folder)
 
 
-def parameter_file(data: str, size: str) -> Path:
-    """Return where the parameters of a run lie; the file need not exist."""
-    return paths.PARAMS / f"{data_name(data)}-{size}.yaml"
+def parameter_files(data: str, size: str) -> list[Path]:
+    """Return where the parameters of a run lie, the last one wins; no file need exist."""
+    return [paths.PARAMS / f"{name}.yaml" for name in (size, f"{data_name(data)}-{size}")]
 
 
 def load_parameters(
@@ -137,12 +144,8 @@ def load_parameters(
 
     Parameters
     ----------
-    data, size
-        As for ``reclib.data.sources.load``.
-    seed
-        Wins over the file's; with neither, 0.
-    overrides
-        From the command line; they win over the file.
+    data, size, seed, overrides
+        As for `parameter_layers`; with no seed anywhere, 0.
 
     Returns
     -------
@@ -152,30 +155,64 @@ def load_parameters(
     Raises
     ------
     ReclibError
-        Unknown data set, size or name; a value whose type is not the default's.
+        As `parameter_layers`.
+    """
+    chosen: dict[str, Any] = {"data": data, "size": size, "seed": 0}
+    for values in parameter_layers(data, size, seed=seed, overrides=overrides).values():
+        chosen |= values
+    return chosen
+
+
+def parameter_layers(
+    data: str, size: str, *, seed: int | None = None, overrides: Mapping[str, Any] | None = None
+) -> dict[str, dict[str, Any]]:
+    """Gather the parameters of a run by where they are written.
+
+    Parameters
+    ----------
+    data, size
+        As for ``reclib.data.sources.load``.
+    seed
+        Wins over the files'.
+    overrides
+        From the command line; they win over the files.
+
+    Returns
+    -------
+    dict
+        Place to name to value, checked; a later place wins over an earlier one.
+
+    Raises
+    ------
+    ReclibError
+        Unknown data set, size or name; a value of another type than the default's, or one
+        that is not allowed.
     """
     data = resolve_data(data, size)
-    file = parameter_file(data, size)
-    from_file = read_yaml(file) if file.is_file() else {}
-    for name, given in zip(COORDINATES, (data_name(data), size), strict=True):
-        if from_file.pop(name, given) != given:
-            raise ReclibError(f"{file.name}: {name} must be {given!r}, as in the file's name")
     extra = dict(overrides or {})
     if clash := extra.keys() & {*COORDINATES, "seed"}:
         raise ReclibError(f"--set {min(clash)}=…: use --{min(clash)} for it")
     if seed is not None:
         extra["seed"] = seed
+    written = {}
+    for file in parameter_files(data, size):
+        written[file.name] = read_yaml(file) if file.is_file() else {}
+        for name, given in zip(COORDINATES, (data_name(data), size), strict=True):
+            if written[file.name].pop(name, given) != given:
+                raise ReclibError(f"{file.name}: {name} must be {given!r}, as in the file's name")
     declared = all_declared()
-    chosen: dict[str, Any] = {"data": data, "size": size, "seed": 0}
-    for place, values in ((file.name, from_file), ("command line", extra)):
-        chosen |= checked_parameters(values, declared, place)
-    return chosen
+    return {"--data, --size": {"data": data, "size": size}} | {
+        place: checked_parameters(values, declared, place)
+        for place, values in (written | {"command line": extra}).items()
+    }
 
 
 def checked_parameters(
     values: Mapping[str, Any], declared: Mapping[str, Mapping[str, Any]], place: str
 ) -> dict[str, Any]:
     """Return `values` in the types of the defaults.
+
+    Whole numbers are counts: 1 is the least, or 0 where that is the default.
 
     Parameters
     ----------
@@ -189,7 +226,8 @@ def checked_parameters(
     Raises
     ------
     ReclibError
-        A name that no notebook declares, or a value whose type is not the default's.
+        A name that no notebook declares, a value whose type is not the default's, a count
+        below the least, or a text that is not one of `CHOICES`.
     """
     checked = {}
     for name, value in values.items():
@@ -197,6 +235,8 @@ def checked_parameters(
             raise ReclibError(f"{place}: {unknown('parameter', name, declared)}")
         for notebook, default in declared[name].items():
             value = _conform(value, default, f"{place}: {name!r} (declared in {notebook})")
+        if name in CHOICES and value not in CHOICES[name]:
+            raise ReclibError(f"{place}: {unknown(name, value, CHOICES[name])}")
         checked[name] = value
     return checked
 
@@ -245,9 +285,13 @@ def _conform(value: Any, default: Any, where: str) -> Any:
             raise ReclibError(f"{where} must be a finite number, not {value!r}")
         return float(value)
     if isinstance(default, list | tuple) and isinstance(value, list | tuple):
+        if default and not value:
+            raise ReclibError(f"{where} must be a list with one value or more; got {value!r}")
         # an empty default says nothing about its elements
         return [_conform(part, default[0] if default else part, where) for part in value]
     if type(value) is type(default):
+        if type(value) is int and value < (least := min(default, 1)):
+            raise ReclibError(f"{where} must be a whole number from {least}; got {value}")
         return value
     hint = {
         float: "a number; in YAML with a decimal point, as in 1.0e-3",

@@ -13,6 +13,7 @@ from reclib.errors import ReclibError
 from reclib.study.results import (
     METRICS_FILE,
     NETWORK_FILE,
+    SHOWN,
     TRIALS_FILE,
     read_provenance,
     read_results,
@@ -54,13 +55,13 @@ def recorded_runs() -> str:
         values = read_values(folder, {METRICS_FILE, NETWORK_FILE} & set(made["results"]))
         usual = values[(values["variant"] == "raw") & values["protocol"].isin(LISTS)]
         usual = usual.drop_duplicates(["metric", "model"]).set_index(["metric", "model"])
-        found = usual.loc["ndcg@10", ["value", "low", "high", "users"]]
+        found = usual.loc[SHOWN, ["value", "low", "high", "users"]]
         for what, (without, llm) in (PAIRS | NETWORK).items():
             shown = [without, llm, f"{llm}-vs-{without}"]
             if not set(shown) <= set(found.index):
                 continue
             one, other, (value, low, high, users) = found.loc[shown].to_numpy(float)
-            p = float(usual["value"].get(("p_ndcg@10", shown[-1]), np.nan))
+            p = float(usual["value"].get((f"p_{SHOWN}", shown[-1]), np.nan))
             row = (
                 f"{made['data']}, {made['size']}",
                 f"{users:,.0f}",

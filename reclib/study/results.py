@@ -21,7 +21,7 @@ import pandera.polars as pa
 from reclib import cache, paths
 from reclib.data.schema import validated
 from reclib.errors import ReclibError, unknown
-from reclib.study.parameters import data_name
+from reclib.study.parameters import all_declared, data_name
 
 # one order everywhere: in files, tables and figures
 MODELS = (
@@ -85,6 +85,7 @@ MEASURED = (
 RECORDED = (METRICS_FILE, COSTS_FILE, TRIALS_FILE, *MEASURED, PROVENANCE_FILE, "headline.svg")
 RUN_FOLDER = "RECLIB_RUN_FOLDER"  # the environment variable that names a folder for one run
 KEY = ["data", "protocol", "variant", "model", "metric"]
+SHOWN = "ndcg@10"  # of every recorded run with lists, in the README and the book
 
 _ANY: dict[str, Any] = {
     "gt": -float("inf"),
@@ -249,13 +250,20 @@ def record(data: str, size: str, *, allow_dirty: bool = False) -> Path:
     Raises
     ------
     ReclibError
-        No such run, result files that are not the run's, or uncommitted code.
+        No such run, result files that are not the run's, lists of another length than those
+        that are shown of every run, or uncommitted code.
     """
     source, target = run_folder(data, size), reference_folder(data)
     provenance = read_provenance(source)
     made = provenance["results"]
     if read_values(source, made).empty:
         raise ReclibError(f"{source} holds no values; run notebooks that measure, then record")
+    lists = read_values(source, {METRICS_FILE} & made.keys())["metric"]
+    if len(lists) and SHOWN not in set(lists):
+        raise ReclibError(
+            f"{source / METRICS_FILE} has no {SHOWN}, which is shown of every recorded run; "
+            "run again without --set k=…, then record"
+        )
     for name in RECORDED:
         if name not in (*made, PROVENANCE_FILE) and (source / name).is_file():
             raise ReclibError(
@@ -265,12 +273,7 @@ def record(data: str, size: str, *, allow_dirty: bool = False) -> Path:
     for name, recorded in made.items():
         if not (source / name).is_file() or file_hash(source / name) != recorded:
             raise ReclibError(f"{source / name} is not as its run left it; run again, then record")
-    git = provenance["git"]
-    if not allow_dirty and (git is None or git["dirty"] or not git["commit"]):
-        raise ReclibError(
-            f"the run in {source} was made with code that no commit holds; "
-            "commit and run again, or pass --allow-dirty"
-        )
+    require_commit(provenance["git"], f"the run in {source}", allow_dirty=allow_dirty)
     for name in RECORDED:
         if (source / name).is_file():
             cache.atomic_write(target / name, partial(shutil.copyfile, source / name))
@@ -279,17 +282,72 @@ def record(data: str, size: str, *, allow_dirty: bool = False) -> Path:
     return target
 
 
-def verify(
-    data: str, size: str, *, run: Path | None = None, reference: Path | None = None
-) -> pd.DataFrame:
+def require_commit(git: Mapping[str, Any] | None, what: str, *, allow_dirty: bool) -> None:
+    """Refuse to record what nobody could repeat.
+
+    Parameters
+    ----------
+    git
+        From `reclib.study.provenance.git_state`.
+    what
+        Is made with the code, for the message.
+    allow_dirty
+        Refuse nothing.
+
+    Raises
+    ------
+    ReclibError
+        No commit holds the code.
+    """
+    if not allow_dirty and (git is None or git["dirty"]):
+        raise ReclibError(
+            f"no commit holds the code of {what}; commit and run again, or pass --allow-dirty"
+        )
+
+
+def require_same_settings(made: Mapping[str, Any], data: str) -> dict[str, Any]:
+    """Refuse to compare a run with a recorded one of other parameters or other data.
+
+    Parameters
+    ----------
+    made
+        ``parameters`` and ``data_files`` of the run, as its provenance has them; it need not
+        have started. A parameter that is not among them has the notebooks' default.
+    data
+        Which recorded run.
+
+    Returns
+    -------
+    dict
+        What made the recorded run.
+
+    Raises
+    ------
+    ReclibError
+        Nothing is recorded, or something differs, which is named.
+    """
+    reference = reference_folder(data)
+    recorded = read_provenance(reference)
+    usual = {name: next(iter(defaults.values())) for name, defaults in all_declared().items()}
+    for part, what, unsaid in (("parameters", "parameter", usual), ("data_files", "data file", {})):
+        ours, theirs = unsaid | made[part], unsaid | recorded[part]
+        for name in sorted(ours.keys() | theirs.keys()):
+            mine, other = (side.get(name, "not given") for side in (ours, theirs))
+            if name != "data" and mine != other:
+                raise ReclibError(
+                    f"{what} {name!r} is {mine!r} here, but {other!r} in {reference}; "
+                    "only runs with the same settings can be compared"
+                )
+    return recorded
+
+
+def verify(data: str, size: str) -> pd.DataFrame:
     """Compare a run with the recorded one; see `compare` for the rule.
 
     Parameters
     ----------
     data, size
         Which run.
-    run, reference
-        Other folders than the usual ones.
 
     Returns
     -------
@@ -301,20 +359,12 @@ def verify(
     ReclibError
         The two were made with other parameters or other data, so they cannot be compared.
     """
-    run, reference = run or run_folder(data, size), reference or reference_folder(data)
-    ours, theirs = read_provenance(run), read_provenance(reference)
-    for part, what in (("parameters", "parameter"), ("data_files", "data file")):
-        for name in sorted(ours[part].keys() | theirs[part].keys()):
-            mine, recorded = (side[part].get(name, "not given") for side in (ours, theirs))
-            if name != "data" and mine != recorded:
-                raise ReclibError(
-                    f"{what} {name!r} is {mine!r} in {run}, but {recorded!r} in {reference}; "
-                    "only runs with the same settings can be compared"
-                )
+    run, reference = run_folder(data, size), reference_folder(data)
+    recorded = require_same_settings(read_provenance(run), data)
     tables = [
         compare(_read_table(run / name, MetricRows), _read_table(reference / name, MetricRows))
         for name in (METRICS_FILE, *MEASURED)
-        if name in theirs["results"]
+        if name in recorded["results"]
     ]
     return pd.concat(tables, ignore_index=True)
 

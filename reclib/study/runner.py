@@ -9,7 +9,7 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from functools import partial
@@ -21,7 +21,6 @@ import nbformat
 import papermill
 import psutil
 import zmq
-from filelock import FileLock, Timeout
 from ipykernel.kernelspec import write_kernel_spec
 from nbformat import NotebookNode
 from papermill.exceptions import PapermillExecutionError, strip_color
@@ -30,6 +29,7 @@ from traitlets.config import Config
 
 from reclib import cache, paths
 from reclib.errors import ReclibError
+from reclib.locks import locked
 from reclib.study import results
 from reclib.study.energy import counted
 from reclib.study.parameters import (
@@ -63,6 +63,7 @@ def run(
     only: Sequence[str] | None = None,
     force: bool = False,
     timeout: int = 4 * 3600,
+    variables: Mapping[str, str] | None = None,
 ) -> Path:
     """Run the notebooks on a data set, those whose output is out of date.
 
@@ -78,6 +79,8 @@ def run(
         Run also what is fresh.
     timeout
         Seconds that one cell may take.
+    variables
+        Of the notebooks' environment, besides the usual ones.
 
     Returns
     -------
@@ -88,7 +91,8 @@ def run(
     ------
     ReclibError
         Before anything starts, if a parameter, a notebook or the data are not right, if
-        another run is going on, or if the folder holds results of other data.
+        another run is going on, or if the folder holds results of other data; later, if the
+        library is changed meanwhile.
     NotebookFailed
         If a cell raised, took too long, or its kernel died.
     """
@@ -97,7 +101,8 @@ def run(
     started = datetime.now(UTC).isoformat(timespec="seconds")
     with locked(paths.EXECUTED, "run", "wait for its end"):
         earlier = _earlier(this)
-        executed_any = _execute_all(this, todo, force=force, timeout=timeout)
+        with kernel_environment(**(variables or {})):
+            executed_any = _execute_all(this, todo, force=force, timeout=timeout)
         if executed_any or earlier.get("parameters") != this.parameters:
             results.write_json(provenance(this, started), this.folder / results.PROVENANCE_FILE)
         if only and (stale := [other.stem for other in notebooks() if not this.fresh(other)]):
@@ -106,36 +111,6 @@ def run(
             where = {"data": data_name(data), "size": size, "path": this.name}
             results.write_json(where, paths.RUNS / "latest.json")
     return this.folder
-
-
-@contextmanager
-def locked(folder: Path, who: str, mend: str) -> Iterator[None]:
-    """Keep every other process out of a folder; the lock ends with this process.
-
-    Parameters
-    ----------
-    folder
-        Made if it is not there.
-    who
-        What writes to it, for the message.
-    mend
-        What to do where another one does.
-
-    Raises
-    ------
-    ReclibError
-        Another one does.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(folder / ".lock", timeout=0)
-    try:
-        lock.acquire()
-    except Timeout:
-        raise ReclibError(f"another {who} writes to {folder}; {mend}") from None
-    try:
-        yield
-    finally:
-        lock.release()
 
 
 def _earlier(this: Run) -> dict[str, Any]:
@@ -152,7 +127,7 @@ def _earlier(this: Run) -> dict[str, Any]:
 def _execute_all(this: Run, todo: Sequence[Path], *, force: bool, timeout: int) -> bool:
     """Run the notebooks that are out of date; say whether there were any."""
     executed_any = False
-    with kernel_environment(), _progress(len(todo)) as (begin, end):
+    with _progress(len(todo)) as (begin, end):
         for source in todo:
             begin(source.stem)
             if not force and this.fresh(source):
@@ -166,6 +141,7 @@ def _execute_all(this: Run, todo: Sequence[Path], *, force: bool, timeout: int) 
                     folder=this.folder,
                     target=executed(source),
                     timeout=timeout,
+                    check=partial(_require_library, this),
                 )
             except KeyboardInterrupt:
                 raise Interrupted(
@@ -175,6 +151,12 @@ def _execute_all(this: Run, todo: Sequence[Path], *, force: bool, timeout: int) 
             executed_any = True
             end(source.stem, f"{mark['seconds']:.1f} s")
     return executed_any
+
+
+def _require_library(this: Run) -> None:
+    """Refuse what was made with another library than the mark says: each kernel imports it anew."""
+    if cache.source_hash() != this.library:
+        raise ReclibError("the library changed while the notebooks ran; run again")
 
 
 @contextmanager
@@ -215,6 +197,7 @@ def execute(
     folder: Path,
     target: Path,
     timeout: int,
+    check: Callable[[], None],
 ) -> dict[str, Any]:
     """Run one notebook; move it to `target` only if it came to its end.
 
@@ -232,6 +215,8 @@ def execute(
         Of the executed form.
     timeout
         Seconds that one cell may take.
+    check
+        Called at the end, before anything is moved; it raises if the code is another by now.
 
     Returns
     -------
@@ -271,6 +256,7 @@ def execute(
             )
     except (PapermillExecutionError, TimeoutError, RuntimeError) as error:  # cell, slow, kernel
         raise NotebookFailed(_explained(source, kept, error)) from error
+    check()
     _leave_pictures(done)
     # papermill notes the folders of this machine, and the whole input once more
     done.metadata.papermill.update(input_path=source.name, output_path=target.name)

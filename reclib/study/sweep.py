@@ -7,12 +7,14 @@ its files changed. Dask spreads the runs over processes of this machine, or over
 """
 
 import errno
+import os
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cache as cached_in_memory
+from functools import partial
 from pathlib import Path
 from statistics import mean
 from typing import TYPE_CHECKING, Any
@@ -24,6 +26,7 @@ from tqdm import tqdm
 
 from reclib import cache, paths
 from reclib.errors import ReclibError, unknown
+from reclib.locks import locked
 from reclib.study import cluster, results
 from reclib.study.provenance import Run, fresh_mark
 from reclib.study.runner import (
@@ -31,7 +34,6 @@ from reclib.study.runner import (
     NotebookFailed,
     execute,
     kernel_environment,
-    locked,
 )
 from reclib.study.sweep_plan import MOST, Plan, PlannedRun, read_plan, settings_hash
 
@@ -121,8 +123,10 @@ def run_sweep(
     ------
     ReclibError
         Before anything starts, for whatever `read_plan` refuses, for a folder that another
-        sweep writes to, and for a scheduler that does not answer; later, for a full disk or
-        workers with other code.
+        sweep writes to, and for a scheduler that does not answer; later, for workers with
+        other code.
+    OSError
+        The disk is full.
     Interrupted
         The user stopped it.
     """
@@ -138,13 +142,6 @@ def run_sweep(
         except KeyboardInterrupt:
             state = _state(outcomes, tasks)
             raise Interrupted(f"stopped; {state}, and the same command does the rest") from None
-        except OSError as error:
-            if error.errno not in FULL:
-                raise
-            raise ReclibError(
-                f"no space is left for {folder} ({error}); {_state(outcomes, tasks)}. Make room, "
-                "and the same command does the rest"
-            ) from error
 
 
 def sweep_folder(name: str) -> Path:
@@ -220,11 +217,7 @@ def run_task(task: Task) -> Outcome:
             f"a worker does not see {task.folder.parent}; the checkout must lie on a file system "
             "that all workers share"
         )
-    if (cache.source_hash(task.library), results.file_hash(task.source)) != task.code:
-        raise ReclibError(
-            f"a worker has another {task.source.name} or library than this sweep, or they were "
-            "changed while it ran; start the sweep, and its workers, again"
-        )
+    _check_code(task)
     threads = dict.fromkeys(THREADS if task.threads else (), str(task.threads))
     also = {results.RUN_FOLDER: str(task.folder), **threads}
     try:
@@ -237,18 +230,28 @@ def run_task(task: Task) -> Outcome:
                 folder=task.folder,
                 target=task.notebook,
                 timeout=task.timeout,
+                check=partial(_check_code, task),
             )
     except NotebookFailed as failed:
         cause = failed.__cause__
         if not isinstance(cause, PapermillExecutionError):
             error = str(cause).strip().partition("\n")[0]
         elif any(f"[Errno {number}]" in cause.evalue for number in FULL):
-            raise OSError(errno.ENOSPC, cause.evalue) from None
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(task.folder)) from None
         else:
             error = f"{cause.ename}: {cause.evalue}".partition("\n")[0]
         kept = task.folder / "failed" / task.notebook.name
         return Outcome(FAILED, kept, round(time.monotonic() - clock, 1), error=error)
     return _ended(task, mark)
+
+
+def _check_code(task: Task) -> None:
+    """Refuse to run, or to keep, what was made with other code than the sweep's."""
+    if (cache.source_hash(task.library), results.file_hash(task.source)) != task.code:
+        raise ReclibError(
+            f"a worker has another {task.source.name} or library than this sweep, or they were "
+            "changed while it ran; start the sweep, and its workers, again"
+        )
 
 
 def _ended(task: Task, mark: Mapping[str, Any]) -> Outcome:

@@ -13,7 +13,7 @@ import pytest
 
 from reclib import paths
 from reclib.study import results
-from reclib.study.parameters import notebooks
+from reclib.study.parameters import declared_parameters, notebooks
 
 SOURCES = notebooks()
 
@@ -80,9 +80,7 @@ def test_result_files_are_written_once_into_the_folder_of_the_run(source: Path) 
 @pytest.mark.parametrize("source", SOURCES, ids=lambda source: source.stem)
 def test_defaults_are_simulated_and_smoke(source: Path) -> None:
     """So a newcomer's first run needs no download and takes seconds."""
-    cells = [c for c in jupytext.read(source).cells if "parameters" in c.metadata.get("tags", [])]
-    assert len(cells) == 1
-    settings = {node.targets[0].id: node.value.value for node in ast.parse(cells[0].source).body}
+    settings = declared_parameters(source)
     assert settings["data"] == "simulated"
     assert settings["size"] == "smoke"
 
@@ -91,12 +89,9 @@ def test_parameters_shared_by_notebooks_have_one_default() -> None:
     """Otherwise two pages of one book would show different models under one name."""
     seen: dict[str, tuple[str, object]] = {}
     for source in SOURCES:
-        for cell in jupytext.read(source).cells:
-            if "parameters" in cell.metadata.get("tags", []):
-                for node in ast.parse(cell.source).body:
-                    name, value = node.targets[0].id, node.value.value
-                    first, other = seen.setdefault(name, (source.stem, value))
-                    assert value == other, f"{name}: {first} has {other!r}, {source.stem} {value!r}"
+        for name, value in declared_parameters(source).items():
+            first, other = seen.setdefault(name, (source.stem, value))
+            assert value == other, f"{name}: {first} has {other!r}, {source.stem} {value!r}"
 
 
 @pytest.mark.parametrize("source", SOURCES, ids=lambda source: source.stem)

@@ -7,10 +7,9 @@ import pandas as pd
 import pytest
 
 from reclib.data import Prepared, leave_one_out
-from reclib.errors import ReclibError
 from reclib.models import EASE, Content, Fusion, Language, Popular, Scorer
 from reclib.study import figures
-from reclib.study.network import hybrids, numbers, reranked
+from reclib.study.network import hybrids, reranked
 
 
 def parts() -> dict[str, Scorer]:
@@ -43,6 +42,10 @@ def test_a_network_without_the_language_model_never_sees_it() -> None:
     assert without.weights == {"content": 0.75, "popular": 0.25}
     between = {name: (weights[name] + newcomers[name]) / 2 for name in weights}
     assert whole.weights == alone.weights == pytest.approx(between, abs=0.02)
+    # weights that change within the first product: those of one product, not of none
+    early = Fusion(everything, weights, newcomers=newcomers, halfway=0.2)
+    start = hybrids(fusions | {"llm-fusion:all": early})["hybrid"].weights
+    assert [*start.values()] == pytest.approx(early.weights_of(np.array([1]))[0].tolist())
 
 
 def test_lists_chosen_by_scores_alone_are_the_ranking(tiny: Prepared) -> None:
@@ -61,12 +64,6 @@ def test_lists_chosen_by_scores_alone_are_the_ranking(tiny: Prepared) -> None:
             assert (top != ranked).any()
         for chosen, candidates in zip(top, best, strict=True):
             assert len(set(chosen)) == 5 and set(chosen) <= set(candidates)
-
-
-def test_numbers_of_a_parameter_are_read() -> None:
-    assert numbers("0, 1,2.5") == [0.0, 1.0, 2.5]
-    with pytest.raises(ReclibError, match="'0; 1' is no list of numbers"):
-        numbers("0; 1")
 
 
 def test_settings_of_a_method_are_joined_by_a_line(tmp_path: Path) -> None:

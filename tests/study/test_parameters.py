@@ -5,10 +5,12 @@ from pathlib import Path
 import pytest
 
 from reclib import paths
-from reclib.data import load
+from reclib.data import Prepared, load, split_by
 from reclib.errors import ReclibError
-from reclib.study import parameters
-from reclib.study.parameters import declared_parameters, load_parameters, read_yaml
+from reclib.models.fusion import NORMALISERS
+from reclib.models.tuned import TUNINGS
+from reclib.study import parameters, results
+from reclib.study.parameters import CHOICES, declared_parameters, load_parameters, read_yaml
 
 NOTEBOOK = """# %% [markdown]
 # # A notebook
@@ -34,7 +36,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         "01_first.py",
         "recency: float = 0.9  # a comment\nencoder = None\nweights = [0.5, 0.5]\nplot = True",
     )
-    write("02_second.py", "recency = 0.9\nepochs = 3\ntitle = 'x'")
+    write("02_second.py", "recency = 0.9\nepochs = 3\ntitle = 'x'\nprotocol = 'full-loo'")
     return tmp_path
 
 
@@ -97,6 +99,18 @@ def test_without_a_file_the_defaults_hold(project: Path) -> None:
     }
 
 
+def test_every_run_of_a_size_starts_from_its_file(project: Path) -> None:
+    """And a data set changes what it must; a size says nothing about another."""
+    (paths.PARAMS / "smoke.yaml").write_text("size: smoke\nepochs: 50\nrecency: 0.5\n")
+    settings("data: simulated\nrecency: 0.1\n")
+    found = load_parameters("simulated", "smoke")
+    assert (found["epochs"], found["recency"]) == (50, 0.1)
+    assert "epochs" not in load_parameters("simulated", "small")
+    (paths.PARAMS / "smoke.yaml").write_text("size: full\n")
+    with pytest.raises(ReclibError, match=r"^smoke\.yaml: size must be 'smoke'"):
+        load_parameters("simulated", "smoke")
+
+
 @pytest.mark.parametrize("text", ["recencey: 0.5", "recency_: 0.5"])
 def test_a_misspelt_name_is_refused_with_the_nearest(project: Path, text: str) -> None:
     settings(text)
@@ -118,13 +132,38 @@ def test_a_misspelt_name_is_refused_with_the_nearest(project: Path, text: str) -
         ("encoder", 3, "text or null"),
         ("weights", 0.5, "list"),
         ("weights", [0.5, "a"], "number"),
+        ("weights", [], "one value or more"),
+        ("epochs", 0, "a whole number from 1; got 0"),
+        ("epochs", -3, "a whole number from 1; got -3"),
     ],
 )
-def test_a_value_of_another_type_is_refused(
+def test_a_value_of_another_type_or_a_count_of_nothing_is_refused(
     project: Path, name: str, value: object, expected: str
 ) -> None:
     with pytest.raises(ReclibError, match=f"command line: '{name}' .*{expected}"):
         load_parameters("simulated", "smoke", overrides={name: value})
+
+
+def test_a_seed_may_be_0_and_not_less(project: Path) -> None:
+    assert load_parameters("simulated", "smoke", seed=0)["seed"] == 0
+    with pytest.raises(ReclibError, match="'seed' .* a whole number from 0; got -1"):
+        load_parameters("simulated", "smoke", seed=-1)
+
+
+def test_a_text_with_few_values_is_one_of_them(project: Path) -> None:
+    settings("protocol: full-time")
+    assert load_parameters("simulated", "smoke")["protocol"] == "full-time"
+    settings("protocol: random")
+    with pytest.raises(ReclibError, match=r"smoke\.yaml: unknown protocol 'random'.*full-loo"):
+        load_parameters("simulated", "smoke")
+
+
+def test_choices_are_those_of_the_library(tiny: Prepared) -> None:
+    """Nothing is learned with `frozen`, so a notebook about training has no use for it."""
+    assert CHOICES["normalise"] == tuple(NORMALISERS)
+    assert CHOICES["tuning"] == tuple(name for name in TUNINGS if name != "frozen")
+    with pytest.raises(ReclibError, match=f"Allowed: {', '.join(CHOICES['protocol'])}$"):
+        split_by(tiny, "none")
 
 
 @pytest.mark.parametrize(
@@ -188,9 +227,8 @@ def test_a_page_names_an_own_folder_as_its_results_are_filed(tmp_path: Path, nam
 
 def test_a_category_of_a_family_has_a_name_without_a_slash() -> None:
     assert parameters.data_name("amazon-2014/Beauty") == "amazon-2014-Beauty"
-    assert parameters.parameter_file("amazon-2014/Beauty", "full").name == (
-        "amazon-2014-Beauty-full.yaml"
-    )
+    files = [file.name for file in parameters.parameter_files("amazon-2014/Beauty", "full")]
+    assert files == ["full.yaml", "amazon-2014-Beauty-full.yaml"]
     assert parameters.data_name("elsewhere/amazon-2014-Beauty") == "own-amazon-2014-Beauty"
 
 
@@ -200,4 +238,26 @@ def test_every_parameter_file_of_the_project_is_valid(monkeypatch: pytest.Monkey
     assert files
     for file in files:
         data, _, size = file.stem.rpartition("-")
-        load_parameters(data, size)
+        load_parameters(data or "my-shop", size)
+
+
+@pytest.mark.parametrize("data", ["amazon-office", "online-retail"])
+def test_a_full_run_has_the_parameters_of_the_recorded_one(
+    data: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(parameters, "resolve_data", lambda data, size: data)
+    recorded = results.read_provenance(results.reference_folder(data))
+    assert load_parameters(data, "full") == recorded["parameters"]
+
+
+def test_a_full_run_on_other_data_has_the_effort_of_the_study(tmp_path: Path) -> None:
+    found = load_parameters(str(tmp_path), "full")
+    assert (found["n_trials"], found["n_seeds"], found["network_seeds"]) == (50, 5, 5)
+
+
+def test_a_run_on_a_log_is_that_of_the_recorded_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a full run starts from is not for a set on which nothing is trained."""
+    monkeypatch.setattr(parameters, "resolve_data", lambda data, size: data)
+    recorded = results.read_provenance(results.reference_folder("open-bandit"))
+    made = recorded | {"parameters": load_parameters("open-bandit", "full")}
+    assert results.require_same_settings(made, "open-bandit") == recorded

@@ -1,7 +1,10 @@
 """Result files: their columns, equal bytes on every run, recording, and comparing."""
 
 import json
+import subprocess
+import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -9,7 +12,7 @@ import pytest
 
 from reclib import paths
 from reclib.errors import ReclibError
-from reclib.study import cli, readme, results
+from reclib.study import cli, provenance, readme, results, runner
 
 COLUMNS = [*results.KEY, "value", "low", "high", "users", "seeds"]
 
@@ -273,6 +276,7 @@ def mark(folder: Path, **values: object) -> None:
         "parameters": {"data": "simulated", "seed": 0},
         "data_files": {},
         "git": {"commit": "c0ffee", "dirty": False},
+        "notebooks": {"08_run_experiment": {}},
         "results": {},
     }
     file = folder / "provenance.json"
@@ -359,12 +363,84 @@ def test_only_committed_unchanged_results_are_recorded(
         results.record("simulated", "smoke", allow_dirty=True)
 
 
+def test_lists_that_the_readme_does_not_show_are_not_recorded(finished: Path) -> None:
+    """As of a run with another k."""
+    longer = metrics_table().assign(metric=lambda t: t["metric"].str.replace("@10", "@5"))
+    results.write_results(longer, costs_table(), finished)
+    made = results.read_provenance(finished)["results"]
+    mark(finished, results={name: results.file_hash(finished / name) for name in made})
+    with pytest.raises(ReclibError, match=r"metrics\.csv has no ndcg@10.*run again without"):
+        results.record("simulated", "smoke")
+    assert not paths.REFERENCE.exists()
+
+
+def test_a_run_that_could_not_be_recorded_does_not_start(
+    finished: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(runner, "run", None)
+    monkeypatch.setattr(provenance, "git_state", lambda: {"commit": "c0ffee", "dirty": True})
+    assert cli.main(["reference"]) == 2
+    assert "no commit holds the code of the run on simulated" in capsys.readouterr().err
+
+
+def test_other_settings_are_refused_before_the_notebooks_run(
+    finished: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(runner, "run", None)
+    assert cli.main(["verify"]) == 2  # nothing recorded yet
+    results.record("simulated", "smoke")
+    assert cli.main(["verify", "--seed", "1"]) == 2
+    assert "parameter 'seed' is 1 here, but 0 in" in capsys.readouterr().err
+
+
+def test_a_parameter_with_its_default_is_as_if_not_given(finished: Path) -> None:
+    results.record("simulated", "smoke")
+    mark(finished, parameters={"data": "simulated", "seed": 0, "n_seeds": 1})
+    assert results.verify("simulated", "smoke").empty
+    mark(finished, parameters={"data": "simulated", "seed": 0, "n_seeds": 2})
+    with pytest.raises(ReclibError, match="parameter 'n_seeds' is 2 here, but 1 in"):
+        results.verify("simulated", "smoke")
+
+
+def test_a_verification_has_a_cache_of_its_own_until_it_has_compared(
+    finished: Path, fresh_cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else the machine that recorded would find the recorded results in its cache."""
+    results.record("simulated", "smoke")
+    given: list[dict[str, Any]] = []
+
+    def run(**how: Any) -> Path:
+        given.append(how)
+        (Path(how["variables"]["RECLIB_CACHE"]) / "scores").mkdir(parents=True, exist_ok=True)
+        if len(given) == 1:
+            raise KeyboardInterrupt
+        return finished
+
+    monkeypatch.setattr(runner, "run", run)
+    own = fresh_cache / "verify"
+    assert cli.main(["verify"]) == 130 and own.is_dir()  # so the next call goes on
+    assert cli.main(["verify", "--no-run"]) == 0 and own.is_dir()
+    assert cli.main(["verify"]) == 0 and not own.exists()
+    assert given[1]["variables"] == {"RECLIB_CACHE": str(own)} and given[1]["force"]
+    assert given[1]["only"] == ["08_run_experiment"]
+
+
+def test_kernels_have_the_cache_that_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    """From the root of the project, wherever they start."""
+    show = [sys.executable, "-c", "from reclib import paths; print(paths.CACHE, paths.ROOT)"]
+    for name, expected in (("elsewhere", "elsewhere"), ("", "data/cache")):
+        with runner.kernel_environment(RECLIB_CACHE=name):
+            said = subprocess.run(show, capture_output=True, text=True, check=True).stdout
+        cache, root = map(Path, said.split())
+        assert cache == root / expected
+
+
 def test_runs_with_other_settings_are_not_compared(finished: Path) -> None:
     with pytest.raises(ReclibError, match="reference"):
         results.verify("simulated", "smoke")  # nothing recorded yet
     results.record("simulated", "smoke")
     mark(finished, parameters={"data": "simulated", "seed": 1})
-    with pytest.raises(ReclibError, match="parameter 'seed' is 1 in"):
+    with pytest.raises(ReclibError, match="parameter 'seed' is 1 here, but 0 in"):
         results.verify("simulated", "smoke")
     mark(finished, parameters={"data": "simulated", "seed": 0}, data_files={"items.csv": "abc"})
     with pytest.raises(ReclibError, match="data file 'items.csv'"):

@@ -1,5 +1,6 @@
 """Two tiny notebooks, run for real: freshness, failures and provenance."""
 
+import errno
 import json
 import os
 import shutil
@@ -30,7 +31,7 @@ print(sys.executable, os.environ["TQDM_DISABLE"], os.getcwd())
 """
 SECOND = """# %% tags=["parameters"]
 size = "smoke"
-divisor = 1
+divisor = 1.0
 
 # %%
 share = 1 / divisor  # the cell that fails
@@ -188,7 +189,8 @@ def test_a_failing_notebook_stops_the_run_and_stays_out_of_the_book(
     ("arguments", "message"),
     [
         (["--set", "diviser=2"], "did you mean 'divisor'"),
-        (["--set", "divisor=a"], "whole number"),
+        (["--set", "divisor=a"], "must be a number"),
+        (["--seed", "-1"], "a whole number from 0"),
         (["--set", "divisor"], "expected name=value"),
         (["--set", "divisor=1", "--set", "divisor=2"], "there twice"),
         (["--set", "divisor=[1"], "not YAML"),
@@ -299,7 +301,62 @@ def test_params_shows_defaults_and_values(
 ) -> None:
     assert cli.main(["params", "--set", "divisor=4"]) == 0
     [line] = [line for line in capsys.readouterr().out.splitlines() if "divisor" in line]
-    assert line.split() == ["divisor", "1", "4", "02"]
+    assert line.split() == ["divisor", "1.0", "4.0", "command", "line", "02"]
+
+
+def test_params_says_where_a_value_comes_from(
+    project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = paths.PARAMS / "smoke.yaml"
+    file.write_text("divisor: 4\n")
+    try:
+        assert cli.main(["params"]) == 0
+    finally:
+        file.unlink()
+    lines = {line.split()[0]: line.split()[3:] for line in capsys.readouterr().out.splitlines()[2:]}
+    assert lines["divisor"] == ["smoke.yaml", "02"]
+    assert lines["size"] == ["--data,", "--size", "01", "02"] and lines["seed"] == ["default", "01"]
+
+
+def test_an_edit_of_the_library_meanwhile_is_seen_before_the_page_is_kept(
+    project: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The kernel ran the edited library, but the page would be stamped with the one before."""
+    edited, page = cache.PACKAGE / "new.py", paths.EXECUTED / "01_first.ipynb"
+
+    def edit(notebook: Any, output: Path, **options: Any) -> Any:
+        edited.touch()
+        nbformat.write(notebook, output)
+        notebook.metadata["papermill"] = nbformat.NotebookNode()
+        return notebook
+
+    monkeypatch.setattr(papermill, "execute_notebook", edit)
+    before = page.read_bytes()
+    try:
+        assert cli.main(["run", "--only", "1", "--force"]) == 2
+    finally:
+        edited.unlink()
+    assert "the library changed while the notebooks ran; run again" in capsys.readouterr().err
+    assert page.read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    "error", [OSError(errno.ENOSPC, "No space left on device"), PermissionError(13, "No", "/x/y")]
+)
+def test_a_disk_that_cannot_be_written_is_explained(
+    project: Path,
+    error: OSError,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def fail(*_: Any, **__: Any) -> None:
+        raise error
+
+    monkeypatch.setattr(papermill, "execute_notebook", fail)
+    assert cli.main(["run", "--only", "1", "--force"]) == 2
+    said = capsys.readouterr().err
+    assert said.startswith(f"error: {error}; ") and "the same command goes on" in said
+    assert said.count("\n") == 1
 
 
 def test_of_widgets_only_pictures_stay() -> None:

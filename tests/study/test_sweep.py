@@ -24,14 +24,15 @@ from papermill.exceptions import PapermillExecutionError
 
 from reclib import paths
 from reclib.errors import ReclibError
-from reclib.study import cli, cluster, results, sweep
+from reclib.study import cli, cluster, provenance, results, sweep
 from reclib.study.sweep_plan import read_plan
 
 NOTEBOOK = """# %% tags=["parameters"]
 data = "simulated"
 size = "smoke"
 seed = 0
-divisor = 1
+divisor = 1.0
+scales = [0.0, 1.0]
 protocol = "full-loo"
 kill = False
 
@@ -139,6 +140,28 @@ def test_each_run_has_its_notebook_and_the_table_every_value(
     assert "--set divisor=4" in table["command"][3] and "--seed 1" in table["command"][3]
 
 
+def test_a_list_may_be_fixed_as_one_value_and_varied_as_several(
+    played: list[dict[str, Any]], start: Sweep
+) -> None:
+    assert start(fixed={"scales": [0, 3]}, grid={"divisor": [1]}) == 0
+    [fixed] = sweep.read_table("mine")["params.scales"]
+    assert played[0]["scales"] == list(fixed) == [0.0, 3.0]
+    assert start(grid={"scales": [[0], [0, 3]]}) == 0
+    assert [list(one) for one in sweep.read_table("mine")["params.scales"]] == [[0.0], [0.0, 3.0]]
+
+
+def test_what_could_not_be_recorded_does_not_start(
+    played: list[dict[str, Any]],
+    start: Sweep,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(provenance, "git_state", lambda: {"commit": "abc", "dirty": True})
+    assert start("--record", grid={"divisor": [1]}) == 2
+    assert "no commit holds the code of the sweep mine" in capsys.readouterr().err
+    assert not played and not paths.SWEEPS.exists()
+
+
 def test_a_second_sweep_has_nothing_to_do(
     played: list[dict[str, Any]], start: Sweep, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -163,12 +186,12 @@ def change_the_notebook(project: Path) -> dict[str, Any]:
 
 
 def lose_a_result(project: Path) -> dict[str, Any]:
-    next(paths.SWEEPS.glob("mine/divisor=2-*/metrics.csv")).unlink()
+    next(paths.SWEEPS.glob("mine/divisor=2*/metrics.csv")).unlink()
     return {}
 
 
 def damage_a_notebook(project: Path) -> dict[str, Any]:
-    next(paths.SWEEPS.glob("mine/divisor=2-*/01_tiny.ipynb")).write_text("{")
+    next(paths.SWEEPS.glob("mine/divisor=2*/01_tiny.ipynb")).write_text("{")
     return {}
 
 
@@ -214,10 +237,11 @@ def test_a_failed_run_is_reported_with_its_notebook_and_stops_no_other(
     parts = {"grid": {"divisor": [0, 1, 2]}}
     assert start(**parts) == 1
     printed = capsys.readouterr().out
-    assert "failed: ZeroDivisionError: division by zero" in printed
+    assert "failed: ZeroDivisionError: float division by zero" in printed
     assert "2 of 3 runs done" in printed
     failed, *others = sweep.read_table("mine").to_dict("records")
-    assert (failed["status"], failed["error"]) == ("failed", "ZeroDivisionError: division by zero")
+    assert failed["status"] == "failed"
+    assert failed["error"] == "ZeroDivisionError: float division by zero"
     kept = paths.SWEEPS / "mine" / failed["notebook"]
     assert kept.is_file() and str(kept) in printed
     assert [row["status"] for row in others] == ["done", "done"]
@@ -289,7 +313,7 @@ def test_a_full_disk_stops_the_sweep_and_loses_nothing(
     )
     assert start(grid={"divisor": [1, 2]}) == 2
     message = capsys.readouterr().err
-    assert "no space is left" in message and "1 of 2 runs are finished and kept" in message
+    assert "No space left on device" in message and "the same command goes on" in message
     assert message.count("\n") == 1
     assert sweep.read_table("mine")["status"].tolist() == ["done", "waiting"]
     monkeypatch.setattr(papermill, "execute_notebook", play)
@@ -309,7 +333,7 @@ def test_a_full_disk_is_reported_even_where_the_table_finds_no_room_either(
     before = table.read_bytes()
     monkeypatch.setattr(pd.DataFrame, "to_parquet", fill_the_disk_with_a_table)
     assert start(grid={"divisor": [1, 2]}) == 2
-    assert "no space is left" in capsys.readouterr().err
+    assert "No space left on device" in capsys.readouterr().err
     assert table.read_bytes() == before
 
 
@@ -351,8 +375,9 @@ def test_ctrl_c_leaves_finished_runs_and_the_same_command_goes_on(
     ("options", "parts", "message"),
     [
         ([], {"grid": {"diviser": [1]}}, "did you mean 'divisor'"),
-        ([], {"grid": {"divisor": ["a"]}}, "a whole number; got 'a'"),
+        ([], {"grid": {"divisor": ["a"]}}, "as in 1.0e-3; got 'a'"),
         ([], {"grid": {}}, "grid is empty"),
+        ([], {"grid": {"protocol": ["full-lo"]}}, "did you mean 'full-loo'"),
         ([], {"grid": {"seed": list(range(10_001))}}, "more than 10,000 need --yes"),
         (["--workers", "0"], {"grid": {"seed": [0]}}, "--workers 0: allowed is 1 or more"),
     ],
@@ -430,7 +455,10 @@ def test_what_ends_a_run_does_not_end_the_sweep_and_what_ends_all_runs_does() ->
 
 
 def test_a_worker_with_other_code_or_other_folders_is_refused(
-    project: Path, played: list[dict[str, Any]], start: Sweep
+    project: Path,
+    played: list[dict[str, Any]],
+    start: Sweep,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     assert start(grid={"divisor": [1]}) == 0
     plan = read_plan(project / "mine.yaml")
@@ -439,6 +467,11 @@ def test_a_worker_with_other_code_or_other_folders_is_refused(
     for code in (("other", task.code[1]), (task.code[0], "other")):
         with pytest.raises(ReclibError, match="start the sweep, and its workers, again"):
             sweep.run_task(replace(task, code=code))
+    monkeypatch.setattr(
+        sweep, "execute", lambda *_, check, **__: change_the_notebook(project) or check()
+    )
+    with pytest.raises(ReclibError, match="changed while it ran"):
+        sweep.run_task(task)
     with pytest.raises(ReclibError, match="a file system that all workers share"):
         sweep.run_task(replace(task, folder=project / "nowhere" / "run"))
 

@@ -24,7 +24,8 @@ seed = 0
 decay = 0.7
 history = 20
 text = True
-weights = "0, 1"
+note = "0, 1"
+scales = [0.0, 1.0]
 encoder = None
 
 # %%
@@ -110,7 +111,7 @@ def test_all_of_a_small_space_can_be_drawn_but_no_more(plan: Write) -> None:
 def test_several_parts_are_combined(plan: Write) -> None:
     found = plan(
         grid={"seed": [0, 1]},
-        list=[{"weights": "0"}, {"weights": "0, 1"}],
+        list=[{"note": "0"}, {"note": "0, 1"}],
         random={"draws": 3, "over": {"history": {"low": 1, "high": 99}}},
     )
     drawn = [run["history"] for run in swept(found)[:6:2]]
@@ -131,7 +132,11 @@ def test_the_rest_is_as_in_an_ordinary_run(plan: Write) -> None:
 def test_a_command_repeats_its_run(plan: Write) -> None:
     found = plan(
         fixed={"size": "small", "decay": 1e-05},
-        list=[{"weights": "0, 1: é'\"#", "seed": 3}, {"encoder": "null", "text": False}],
+        list=[
+            {"note": "0, 1: é'\"#", "seed": 3},
+            {"encoder": "null", "text": False},
+            {"scales": [0.0, 1e-05]},
+        ],
     )
     for run in found.runs:
         program, *words = shlex.split(found.command(run))
@@ -154,6 +159,7 @@ def test_a_command_repeats_its_run(plan: Write) -> None:
         ({"grid": {"decey": [0.5]}}, "did you mean 'decay'"),
         ({"fixed": {"decey": 0.5}, "grid": {"seed": [0]}}, "did you mean 'decay'"),
         ({"grid": {"history": [5, 2.5]}}, "a whole number; got 2.5"),
+        ({"grid": {"history": [5, 0]}}, "a whole number from 1; got 0"),
         ({"list": [{"text": "no"}]}, "true or false; got 'no'"),
         ({"grid": {"decay": ["1e-3"]}}, "with a decimal point"),
         ({"grid": {"decay": [float("nan")]}}, "finite number"),
@@ -180,7 +186,7 @@ def test_a_command_repeats_its_run(plan: Write) -> None:
             "0 < low < high",
         ),
         ({"random": {"draws": 2, "over": {"history": {"low": 0.5, "high": 3}}}}, "a whole number"),
-        ({"random": {"draws": 2, "over": {"weights": {"low": "a", "high": "b"}}}}, "no number"),
+        ({"random": {"draws": 2, "over": {"note": {"low": "a", "high": "b"}}}}, "no number"),
     ],
 )
 def test_bad_input_is_refused_with_the_way_to_mend_it(
