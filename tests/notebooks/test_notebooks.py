@@ -1,6 +1,7 @@
 """Every notebook runs alone, top to bottom, with its default (smoke) parameters."""
 
 import ast
+import inspect
 import os
 import re
 import subprocess
@@ -12,6 +13,7 @@ import nbformat
 import pytest
 
 from reclib import paths
+from reclib.data import extract_features
 from reclib.study import results
 from reclib.study.parameters import declared_parameters, notebooks
 
@@ -92,6 +94,26 @@ def test_parameters_shared_by_notebooks_have_one_default() -> None:
         for name, value in declared_parameters(source).items():
             first, other = seen.setdefault(name, (source.stem, value))
             assert value == other, f"{name}: {first} has {other!r}, {source.stem} {value!r}"
+
+
+def test_settings_hold_every_parameter_of_the_features() -> None:
+    """One left out would keep its default on that page, under the same name of a model."""
+    declared = {name for source in SOURCES for name in declared_parameters(source)}
+    expected = declared & set(inspect.signature(extract_features).parameters)
+    found = 0
+    for source in SOURCES:
+        for node in ast.walk(ast.parse(source.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "settings":
+                assert isinstance(node.value, ast.Dict)
+                named = {
+                    ast.literal_eval(key): value
+                    for key, value in zip(node.value.keys, node.value.values, strict=True)
+                    if key
+                }
+                assert expected <= named.keys(), source.stem
+                assert all(ast.unparse(value) == name for name, value in named.items())
+                found += 1
+    assert found > 5
 
 
 @pytest.mark.parametrize("source", SOURCES, ids=lambda source: source.stem)
