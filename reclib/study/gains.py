@@ -10,27 +10,31 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import scipy.stats
+from pandas.api.types import is_numeric_dtype
 
 from reclib import cache, paths
 from reclib.errors import ReclibError
 from reclib.study import doctor, results
+from reclib.study.experiment import CONTROL, TUNED
 from reclib.study.provenance import LOCK, git_state
 from reclib.study.readme import PAIRS
 from reclib.study.sweep import DONE, PREFIX
 from reclib.study.sweep_plan import read_plan
 
 METRIC = "ndcg@10"
+# mixtures without and with the language model, and the same training without and with it
+COMPARED = {**PAIRS, "trained alone": (CONTROL, TUNED)}
 HISTORY = r"^raw, history (.+)$"
 NUMBERS = ["value", "low", "high", "users", "seeds"]
 
 
 def gains(rows: pd.DataFrame, by: list[str]) -> pd.DataFrame:
-    """Compute what the language model adds to the mixtures without it.
+    """Compute what the language model adds to the same without it.
 
     Parameters
     ----------
     rows
-        Rows as in ``metrics.csv``, of `METRIC`; each pair of mixtures once for each
+        Rows as in ``metrics.csv``, of `METRIC`; each pair of models once for each
         combination of `by`.
     by
         Columns that tell one measurement from another.
@@ -38,12 +42,12 @@ def gains(rows: pd.DataFrame, by: list[str]) -> pd.DataFrame:
     Returns
     -------
     pandas.DataFrame
-        `by`, and pair (a key of `reclib.study.readme.PAIRS`), gain, low, high and users.
-        The gain is the paired difference over the value of the mixture without the language
+        `by`, and pair (a key of `COMPARED`, those that are there), gain, low, high and users.
+        The gain is the paired difference over the value of the model without the language
         model, whose own uncertainty is not in the interval.
     """
     parts = []
-    for pair, (without, llm) in PAIRS.items():
+    for pair, (without, llm) in COMPARED.items():
         level, difference = (
             rows[rows["model"] == name].set_index(by) for name in (without, f"{llm}-vs-{without}")
         )
@@ -192,10 +196,15 @@ def along(table: pd.DataFrame, across: str) -> pd.DataFrame:
 
 
 def gains_said(table: pd.DataFrame, across: str) -> str:
-    """Say in sentences of Markdown how the gain changes along a parameter."""
+    """Say in sentences of Markdown how the gain changes along a parameter.
+
+    Where there are several runs of one value, also whether it rises or falls: by the rank
+    correlation over the runs, which asks for no straight line.
+    """
     lines = []
-    for pair, part in along(table, across).groupby("pair", sort=False):
-        without, llm = PAIRS[str(pair)]
+    mean = along(table, across)
+    for pair, part in mean.groupby("pair", sort=False):
+        without, llm = COMPARED[str(pair)]
         first, last = part.iloc[0], part.iloc[-1]
         above, below = int((part["low"] > 0).sum()), int((part["high"] < 0).sum())
         ends = [
@@ -206,5 +215,12 @@ def gains_said(table: pd.DataFrame, across: str) -> str:
             f"Over `{without}`, `{llm}` gains {' and '.join(ends)}; the interval lies above 0 at "
             f"{above} of {len(part)} values, and below it at {below}."
         )
+        runs = table[table["pair"] == pair]
+        if len(runs) > len(part) and is_numeric_dtype(runs[across]):
+            found = scipy.stats.spearmanr(runs[across], runs["gain"].astype(float))
+            lines.append(
+                f"Over its {len(runs)} runs the gain has a rank correlation with {across} of "
+                f"{found.statistic:+.2f} (p = {found.pvalue:.2g})."
+            )
     # of numbers, not of names
     return re.sub(r"-(?=\d)", "\N{MINUS SIGN}", " ".join(lines))

@@ -144,20 +144,21 @@ def gain_plot(table: pd.DataFrame, across: str) -> Figure:
     Returns
     -------
     Figure
-        A line for each pair of mixtures, with the band of its 95 % interval; where there are
+        A line for each pair of models, with the band of its 95 % interval; where there are
         several runs of one value, as in `reclib.study.gains.along`, and each run a dot.
     """
     figure, ax = plt.subplots(figsize=(COLUMN, 3.4))
     looks = {
         "Table II": {"color": COLOURS["traditional"], "marker": "o", "markersize": 4},
         "all models": {"color": COLOURS["language"], "marker": "s", "markersize": 4},
+        "trained alone": {"color": COLOURS["content"], "marker": "^", "markersize": 4},
     }
     _draw_lines(ax, table, along(table, across), x=across, y="gain", of="pair", looks=looks)
     ax.axhline(0, color="black", linewidth=0.8)
     ax.yaxis.set_major_formatter(PercentFormatter(1))
     ax.set_xlabel(across)
     ax.set_ylabel("gain in ndcg@10; band: 95 % interval")
-    ax.legend(title="mixture of")
+    ax.legend()
     return figure
 
 
