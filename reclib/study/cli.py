@@ -100,6 +100,9 @@ def _verify(options: argparse.Namespace) -> int:
         print(f"Equal to {results.reference_folder(options.data)}, within the band of every row")
         return 0
     _print_table("out of band", list(map(str, wrong)), wrong.itertuples(index=False, name=None))
+    if other := results.other_machine(options.data, options.size):
+        print("On another machine trained models come out differently; it differs in:")
+        print("\n".join(f"  {line}" for line in other))
     return 1
 
 

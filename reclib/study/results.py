@@ -369,6 +369,23 @@ def verify(data: str, size: str) -> pd.DataFrame:
     return pd.concat(tables, ignore_index=True)
 
 
+def other_machine(data: str, size: str) -> list[str]:
+    """Say in what the machine of a run differs from that of the recorded one, a line for each.
+
+    Numbers of trained models depend on it: embeddings in another number format differ in
+    the third digit, tuning may then choose other values, and all that follows is another fit.
+    """
+    here, there = (
+        read_provenance(folder).get("machine", {})
+        for folder in (run_folder(data, size), reference_folder(data))
+    )
+    return [
+        f"{name}: {here[name]} here, {there[name]} where it was recorded"
+        for name in here
+        if name in there and here[name] != there[name]
+    ]
+
+
 def compare(metrics: pd.DataFrame, recorded: pd.DataFrame) -> pd.DataFrame:
     """Return the rows of `metrics` that do not agree with the recorded ones.
 

@@ -295,6 +295,12 @@ def test_a_recorded_run_verifies(finished: Path, capsys: pytest.CaptureFixture[s
     assert cli.main(["verify", "--no-run"]) == 1
     printed = capsys.readouterr().out
     assert "out of band" in printed and "0.06" in printed
+    assert "another machine" not in printed
+    mark(finished, machine={"bfloat16": False, "device": "cpu"})
+    mark(target, machine={"bfloat16": True, "device": "cpu"})
+    assert cli.main(["verify", "--no-run"]) == 1
+    printed = capsys.readouterr().out
+    assert "bfloat16: False here, True where it was recorded" in printed and "device" not in printed
 
 
 def test_what_notebooks_measure_beside_is_recorded_and_leaves_with_its_run(finished: Path) -> None:
