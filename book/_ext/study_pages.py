@@ -127,8 +127,13 @@ class DrawnFigure(SphinxDirective):
         caption, _ = self.parse_inline(" ".join(self.content), lineno=self.lineno)
         shown += nodes.caption("", "", *caption)
         self.add_name(shown)
-        sentence, _ = self.parse_inline(said, lineno=self.lineno)
-        return [shown, nodes.paragraph("", "", *sentence)]
+        items = [
+            nodes.paragraph("", "", *self.parse_inline(line, lineno=self.lineno)[0])
+            for line in said.splitlines()
+        ]
+        if len(items) == 1:
+            return [shown, *items]
+        return [shown, nodes.bullet_list("", *(nodes.list_item("", item) for item in items))]
 
 
 def as_uri(figure: "Figure") -> str:

@@ -196,7 +196,7 @@ def along(table: pd.DataFrame, across: str) -> pd.DataFrame:
 
 
 def gains_said(table: pd.DataFrame, across: str) -> str:
-    """Say in sentences of Markdown how the gain changes along a parameter.
+    """Say in sentences of Markdown how the gain changes along a parameter, a line for each pair.
 
     Where there are several runs of one value, also whether it rises or falls: by the rank
     correlation over the runs, which asks for no straight line.
@@ -211,16 +211,17 @@ def gains_said(table: pd.DataFrame, across: str) -> str:
             f"{row['gain']:+.1%} [{row['low']:+.1%}, {row['high']:+.1%}] at {across} {row[across]}"
             for row in (first, last)
         ]
-        lines.append(
+        said = (
             f"Over `{without}`, `{llm}` gains {' and '.join(ends)}; the interval lies above 0 at "
             f"{above} of {len(part)} values, and below it at {below}."
         )
         runs = table[table["pair"] == pair]
         if len(runs) > len(part) and is_numeric_dtype(runs[across]):
             found = scipy.stats.spearmanr(runs[across], runs["gain"].astype(float))
-            lines.append(
-                f"Over its {len(runs)} runs the gain has a rank correlation with {across} of "
+            said += (
+                f" Over its {len(runs)} runs the gain has a rank correlation with {across} of "
                 f"{found.statistic:+.2f} (p = {found.pvalue:.2g})."
             )
+        lines.append(said)
     # of numbers, not of names
-    return re.sub(r"-(?=\d)", "\N{MINUS SIGN}", " ".join(lines))
+    return re.sub(r"-(?=\d)", "\N{MINUS SIGN}", "\n".join(lines))
