@@ -108,7 +108,7 @@ def _verify(options: argparse.Namespace) -> int:
 
 def _sweep(options: argparse.Namespace) -> int:
     """Do the runs of a sweep that are missing; say which of them failed."""
-    from reclib.study import gains, sweep  # papermill takes seconds to import
+    from reclib.study import sweep  # papermill takes seconds to import
 
     if options.record:
         _require_commit(options, f"the sweep {options.file.stem}")
@@ -127,6 +127,8 @@ def _sweep(options: argparse.Namespace) -> int:
     folder = sweep.sweep_folder(options.file.stem)
     print(f"{len(runs) - len(failed)} of {len(runs)} runs done: {folder / sweep.TABLE_FILE}")
     if options.record:
+        from reclib.study import gains  # torch takes seconds, too, which only this needs
+
         recorded = gains.record_sweep(options.file, table, allow_dirty=options.allow_dirty)
         print(f"Recorded: {recorded}")
     return 1 if len(failed) else 0

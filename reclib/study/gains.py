@@ -202,8 +202,7 @@ def gains_said(table: pd.DataFrame, across: str) -> str:
     correlation over the runs, which asks for no straight line.
     """
     lines = []
-    mean = along(table, across)
-    for pair, part in mean.groupby("pair", sort=False):
+    for pair, part in along(table, across).groupby("pair", sort=False):
         without, llm = COMPARED[str(pair)]
         first, last = part.iloc[0], part.iloc[-1]
         above, below = int((part["low"] > 0).sum()), int((part["high"] < 0).sum())

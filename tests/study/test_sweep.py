@@ -186,7 +186,7 @@ def change_the_notebook(project: Path) -> dict[str, Any]:
 
 
 def lose_a_result(project: Path) -> dict[str, Any]:
-    next(paths.SWEEPS.glob("mine/divisor=2*/metrics.csv")).unlink()
+    next(paths.SWEEPS.glob("mine/divisor=2.0-*/metrics.csv")).unlink()
     return {}
 
 
