@@ -53,11 +53,11 @@ def decimals(*values: float) -> int:
     return min(max(3 - math.ceil(math.log10(largest)), 0), 6) if largest > 0 else 0
 
 
-def text(value: float, places: int) -> str:
+def text(value: float, places: int, *, signed: bool = False) -> str:
     """Write a number with a true minus sign; NaN means that the data cannot give it."""
     if math.isnan(value):
         return "not measurable"
-    return f"{value:,.{places}f}".replace("-", "\N{MINUS SIGN}")
+    return f"{value:{'+' if signed else ''},.{places}f}".replace("-", "\N{MINUS SIGN}")
 
 
 @dataclass(frozen=True)
@@ -69,11 +69,11 @@ class Number:
     high: float
     user_count: int
 
-    def written(self, places: int) -> tuple[str, str]:
+    def written(self, places: int, *, signed: bool = False) -> tuple[str, str]:
         """Return the value and the interval as text; the interval may be empty."""
-        if any(math.isnan(x) for x in (self.point, self.low, self.high)):
-            return text(self.point, places), ""
-        return text(self.point, places), f"[{text(self.low, places)}, {text(self.high, places)}]"
+        numbers = (self.point, self.low, self.high)
+        point, low, high = (text(number, places, signed=signed) for number in numbers)
+        return point, "" if any(map(math.isnan, numbers)) else f"[{low}, {high}]"
 
     @property
     def places(self) -> int:

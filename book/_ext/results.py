@@ -15,14 +15,15 @@ run. A protocol's usual variant goes by the protocol's name, every other one beh
 the strict build stops.
 
 Directives, for tables: ``{results-table} <data>``, or ``<data>/network`` for the values of
-another file of the run than metrics.csv, and ``{reader-run}``, both with the options
-``protocol``, ``models``, ``metrics`` and ``name``, and the caption as their body; and
-``{scorecard}`` for the paper's claims, with ``name``. Those of the pages on data are in
+another file of the run than metrics.csv, or no data for the reader's run, with the options
+``protocol``, ``models``, ``metrics`` and ``name``, and the caption as their body;
+``{differences-table}``, the same for paired differences, with ``pairs`` in place of ``models``;
+and ``{scorecard}`` for the paper's claims, with ``name``. Those of the pages on data are in
 `data_pages`, those on speed in `speed_pages`, and what the library makes of recorded runs is in
 `study_pages`.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import ClassVar
 
@@ -39,6 +40,7 @@ from sphinx.util.docutils import SphinxDirective
 
 UNRANKED = ("random", "always-yes")  # yardsticks: they may lead a column and mean nothing by it
 PAIRED = "-vs-"  # rows of differences, shown only where a page names them
+LEVEL = 0.05  # of p-values after Holm's correction
 Column = dict[str, Number]
 
 
@@ -69,9 +71,12 @@ def written(column: Column) -> Iterator[nodes.Node]:
 
 
 class ResultsTable(SphinxDirective):
-    """``{results-table} <data>``: models down, metrics across, each value with its interval."""
+    """``{results-table} <data>``: models down, metrics across, each value with its interval.
 
-    required_arguments = 1
+    Without data, the values are those of the run that this copy of the book was built from.
+    """
+
+    optional_arguments = 1
     has_content = True
     option_spec: ClassVar = {
         "protocol": directives.unchanged_required,
@@ -79,42 +84,60 @@ class ResultsTable(SphinxDirective):
         "metrics": str.split,
         "name": directives.unchanged,
     }
+    rows = "model"
 
     def source(self) -> tuple[Level, Path]:
         """Return the protocols and the file they come from."""
+        values = self.config.myst_substitutions
+        if not self.arguments:
+            return values["run"], RUNS / values["run"]["path"] / "metrics.csv"
         data, _, name = self.arguments[0].partition("/")
-        protocols = self.config.myst_substitutions["reference"][self.arguments[0]]
-        return protocols, REFERENCE / data / f"{name or 'metrics'}.csv"
+        return values["reference"][self.arguments[0]], REFERENCE / data / f"{name or 'metrics'}.csv"
 
     def run(self) -> list[nodes.Node]:
         """Build the table and the line that names its source."""
         try:
             protocols, path = self.source()
             models = protocols[self.options.get("protocol", "full-loo")]
-            singles = [name for name in models if PAIRED not in name]
-            names = self.options.get("models") or singles
+            names = self.names(models)
             metrics = self.options.get("metrics") or list(models[names[0]])
             columns = [{name: models[name][metric] for name in names} for metric in metrics]
+            cells = [list(self.written(models, metric, names)) for metric in metrics]
         except MissingResult as error:
             raise self.error(str(error)) from error
         file = path.as_posix()
         self.env.note_dependency(file)
-        return [self.table(names, metrics, columns), self.footer(columns, file)]
+        return [self.table(names, metrics, cells), self.footer(columns, file)]
 
-    def table(self, names: list[str], metrics: list[str], columns: list[Column]) -> nodes.table:
-        """Lay out the table; the highest value of a column is bold, the second underlined."""
+    def names(self, models: Level) -> list[str]:
+        """Return the rows: the models named, or all."""
+        return self.options.get("models") or [name for name in models if PAIRED not in name]
+
+    def written(self, models: Level, metric: str, names: list[str]) -> Iterable[nodes.Node]:
+        """Write a column, its highest value bold and the second underlined."""
+        return written({name: models[name][metric] for name in names})
+
+    def table(
+        self, names: list[str], metrics: list[str], cells: list[list[nodes.Node]]
+    ) -> nodes.table:
+        """Lay out the table."""
         table = nodes.table(classes=["results"])
         if self.content:
             caption, _ = self.parse_inline(" ".join(self.content), lineno=self.lineno)
             table += nodes.title("", "", *caption)
         group = nodes.tgroup(cols=1 + len(metrics))
         group += [nodes.colspec(colwidth=1) for _ in range(1 + len(metrics))]
-        group += nodes.thead("", row(nodes.Text("model"), *(nodes.literal(m, m) for m in metrics)))
-        lines = zip(names, *(written(column) for column in columns), strict=True)
-        group += nodes.tbody("", *(row(nodes.literal(n, n), *cells) for n, *cells in lines))
+        head = (nodes.literal(metric, metric) for metric in metrics)
+        group += nodes.thead("", row(nodes.Text(self.rows), *head))
+        lines = zip(names, *cells, strict=True)
+        group += nodes.tbody("", *(row(self.label(name), *line) for name, *line in lines))
         table += group
         self.add_name(table)
         return table
+
+    def label(self, name: str) -> nodes.Node:
+        """Write the name of a row."""
+        return nodes.literal(name, name)
 
     def footer(self, columns: list[Column], file: str) -> nodes.paragraph:
         """Name the users, the interval and the file, which can be downloaded."""
@@ -125,15 +148,47 @@ class ResultsTable(SphinxDirective):
         return nodes.paragraph("", "", nodes.Text(lead), link, classes=["results-source"])
 
 
-class ReaderRun(ResultsTable):
-    """``{reader-run}``: the same table for the run that this copy of the book was built from."""
+class DifferencesTable(ResultsTable):
+    """``{differences-table} <data>``: pairs of models down, each with interval and p-value."""
 
-    required_arguments = 0
+    option_spec: ClassVar = {
+        "protocol": directives.unchanged_required,
+        "pairs": str.split,
+        "metrics": str.split,
+        "name": directives.unchanged,
+    }
+    rows = "paired difference"
 
-    def source(self) -> tuple[Level, Path]:
-        """Return the protocols of the latest run and its file."""
-        run = self.config.myst_substitutions["run"]
-        return run, RUNS / run["path"] / "metrics.csv"
+    def names(self, models: Level) -> list[str]:
+        """Return the rows: the pairs named, or all."""
+        return self.options.get("pairs") or [name for name in models if PAIRED in name]
+
+    def written(self, models: Level, metric: str, names: list[str]) -> Iterable[nodes.Node]:
+        """Write a column of differences with their signs; bold is what the test has found.
+
+        Where there is no test, that is an interval without 0.
+        """
+        column: Column = {name: models[name][metric] for name in names}
+        places = decimals(*(x for n in column.values() for x in (n.point, n.low, n.high)))
+        for name, number in column.items():
+            value, interval = number.written(places, signed=True)
+            below = [interval] if interval else []
+            found = number.low > 0 or number.high < 0
+            if f"p_{metric}" in models[name]:
+                p = models[name][f"p_{metric}"].point
+                below.append("p < .001" if p < 0.001 else f"p = {p:.3f}".replace("0.", "."))
+                found = p < LEVEL
+            mark = "first" if found else "other"
+            cell = nodes.inline("", "", nodes.inline("", value, classes=["value", mark]))
+            for part in below:
+                cell += [nodes.Text(" "), nodes.inline("", part, classes=["interval"])]
+            yield cell
+
+    def label(self, name: str) -> nodes.Node:
+        """Write which model's value is taken from which."""
+        first, second = name.split(PAIRED)
+        minus = nodes.Text(" \N{MINUS SIGN} ")
+        return nodes.inline("", "", nodes.literal("", first), minus, nodes.literal("", second))
 
 
 class Scorecard(data_pages.TableDirective):
@@ -183,7 +238,7 @@ def setup(app: Sphinx) -> dict[str, bool]:
     """Register the substitutions and the directives."""
     app.connect("config-inited", fill_substitutions)
     app.add_directive("results-table", ResultsTable)
-    app.add_directive("reader-run", ReaderRun)
+    app.add_directive("differences-table", DifferencesTable)
     app.add_directive("scorecard", Scorecard)
     data_pages.register(app)
     speed_pages.register(app)

@@ -51,6 +51,11 @@ def book(tmp_path: Path) -> Path:
         ("full-loo", "raw", "content", "ctr@10", ""),
         ("full-loo", "direction-blind", "content", "ndcg@10", "0.041"),
         ("pairs", "r=1", "content", "f1", "0.678"),
+        ("full-loo", "raw", "language-vs-content", "ndcg@10", "-0.0054"),
+        ("full-loo", "raw", "language-vs-content", "p_ndcg@10", "0.00004"),
+        ("full-loo", "raw", "language-vs-random", "ndcg@10", "0.0005"),
+        ("full-loo", "raw", "language-vs-random", "p_ndcg@10", "0.6"),
+        ("full-loo", "raw", "content-vs-random", "ndcg@10", "0.004"),
     ]
     write_metrics(source / "results/reference/toy", rows)
     write_metrics(source / "results/runs/toy-smoke", rows)
@@ -136,14 +141,26 @@ def test_table_marks_the_best_and_links_its_source(book: Path) -> None:
     assert list((book / "_build/_downloads").rglob("metrics.csv"))
 
 
+def test_differences_have_signs_and_only_what_is_found_is_bold(book: Path) -> None:
+    status, printed, html = build(book, ":::{differences-table} toy\n:metrics: ndcg@10\n:::")
+    assert status == 0, printed
+    assert '<span class="value first">−0.00540</span>' in html
+    assert '<span class="interval">[−0.00740, −0.00340]</span>' in html
+    assert '<span class="interval">p &lt; .001</span>' in html
+    assert '<span class="value other">+0.00050</span>' in html
+    assert '<span class="interval">p = .600</span>' in html
+    assert '<span class="value first">+0.00400</span>' in html, "no test, but an interval above 0"
+    assert "-vs-" not in html
+
+
 def test_table_without_its_number_stops_the_build(book: Path) -> None:
     status, printed, _ = build(book, ":::{results-table} toy\n:metrics: recall@10\n:::")
     assert status != 0
     assert "has no metric 'recall@10'" in printed
 
 
-def test_reader_run_needs_a_run(book: Path) -> None:
-    table = ":::{reader-run}\n:protocol: pairs\n:metrics: f1\n:::"
+def test_table_of_the_readers_run_needs_a_run(book: Path) -> None:
+    table = ":::{results-table}\n:protocol: pairs\n:metrics: f1\n:::"
     status, printed, html = build(book, table)
     assert status == 0, printed
     assert "results/runs/toy-smoke/metrics.csv" in html
