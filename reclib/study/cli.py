@@ -23,7 +23,8 @@ EXAMPLES = """examples:
   reclib run                                        the simulated marketplace, smoke size
   reclib run --data amazon-beauty --size full       a real shop, every user
   reclib run --data ~/my-shop --size full           your own tables (see data/README.md)
-  reclib run --only 03 --set recency=0.9 --force    one notebook with another parameter
+  reclib run --only 03 --set decay=0.9 --force      one notebook with another parameter
+  reclib reference --data open-bandit --size full --only 13    record what one notebook found
   reclib params --data amazon-beauty --size full    every parameter and its value
   reclib verify --data amazon-beauty --size full    run again and compare with the reference
   reclib sweep params/sweeps/history.yaml           many runs of one notebook, in parallel
@@ -73,7 +74,7 @@ def _run(options: argparse.Namespace) -> int:
 def _reference(options: argparse.Namespace) -> int:
     if not options.no_run:
         _require_commit(options, f"the run on {options.data}")
-        _run_notebooks(options)
+        _run_notebooks(options, only=options.only)
     target = results.record(options.data, options.size, allow_dirty=options.allow_dirty)
     readme.update_readme()
     print(f"Recorded: {target}")
@@ -289,9 +290,10 @@ def _parser() -> argparse.ArgumentParser:
             metavar="S",
             help="seconds that a cell may take",
         )
-    run_command.add_argument(
-        "--only", action="append", metavar="NN", help="only this notebook; may be repeated"
-    )
+    for command in (run_command, reference):
+        command.add_argument(
+            "--only", nargs="+", action="extend", metavar="NN", help="only these notebooks"
+        )
     run_command.add_argument("--force", action="store_true", help="run also what is fresh")
     for command in (reference, verify):
         command.add_argument("--no-run", action="store_true", help="take the results as they are")

@@ -1,5 +1,6 @@
 """Parameters are read without running a notebook, and refused before anything starts."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -9,8 +10,14 @@ from reclib.data import Prepared, load, split_by
 from reclib.errors import ReclibError
 from reclib.models.fusion import NORMALISERS
 from reclib.models.tuned import TUNINGS
-from reclib.study import parameters, results
-from reclib.study.parameters import CHOICES, declared_parameters, load_parameters, read_yaml
+from reclib.study import cli, parameters, results
+from reclib.study.parameters import (
+    CHOICES,
+    declared_parameters,
+    find_notebooks,
+    load_parameters,
+    read_yaml,
+)
 
 NOTEBOOK = """# %% [markdown]
 # # A notebook
@@ -261,3 +268,14 @@ def test_a_run_on_a_log_is_that_of_the_recorded_one(monkeypatch: pytest.MonkeyPa
     recorded = results.read_provenance(results.reference_folder("open-bandit"))
     made = recorded | {"parameters": load_parameters("open-bandit", "full")}
     assert results.require_same_settings(made, "open-bandit") == recorded
+
+
+def test_the_examples_of_the_help_are_understood() -> None:
+    lines = cli.EXAMPLES.splitlines()[1:]
+    commands = [re.split(r"\s{2,}", line.strip())[0] for line in lines]
+    assert len(commands) > 5
+    for command in commands:
+        options = cli._parser().parse_args(command.split()[1:])
+        if options.command in (cli._run, cli._reference):
+            for source in find_notebooks(options.only or ["08"]):
+                assert set(cli._overrides(options)) <= set(declared_parameters(source)), command

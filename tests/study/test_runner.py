@@ -118,7 +118,7 @@ def test_results_are_those_of_notebooks_with_the_same_settings(project: Path) ->
     """What another run left in the folder is not claimed, until its settings are back."""
     assert cli.main(["run", "--set", "divisor=2", "--only", "1"]) == 0
     assert recorded_results() == []
-    assert cli.main(["run", "--only", "2"]) == 0  # fresh, but what the folder says is not
+    assert cli.main(["run", "--only", "1", "2"]) == 0  # 2 is fresh, what the folder says is not
     assert recorded_results() == ["costs.csv", "metrics.csv"]
 
 
