@@ -112,7 +112,8 @@ ndcg = ndcg.drop("user-knn")
 display(
     Markdown(
         f"On validation **{ndcg.idxmax()}** ranks better here, with ndcg@{k} "
-        f"{ndcg.max():.4f} against {ndcg.min():.4f}. The fusion takes the better one."
+        f"{ndcg.max():.4f} against {ndcg.min():.4f}. The fusion takes the one that is better "
+        "once both are tuned."
     )
 )
 

@@ -102,9 +102,10 @@ pd.DataFrame(
 # - `language:none` takes them as they are; `language` takes the catalogue's mean off;
 #   `language:whiten` also evens out how much each direction varies
 #   {cite:p}`su2021whitening`.
-# - `language:cls` takes the vector of the first token in place of the mean over tokens.
-# - `language:text` lets the encoder read the user, as a text made of the newest products'
-#   titles, in place of averaging the products' vectors.
+# - `language:cls`, whitened too, takes the first token's vector in place of the mean over
+#   tokens.
+# - `language:text`, whitened too, lets the encoder read the user, as a text made of the
+#   newest products' titles, in place of averaging the products' vectors.
 
 # %%
 profile = {"encoder": encoder, "decay": decay, "history": history}

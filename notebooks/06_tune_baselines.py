@@ -75,8 +75,7 @@ settings = {
 #
 # `content:tuned`
 # : Its control: the same towers, trained in the same way, over counted words in place of the
-#   embeddings. What `language:tuned` is better by is due to the language model; the rest is
-#   due to the training.
+#   embeddings. What `language:tuned` is better by does not come from the training alone.
 #
 # `item-knn`, `user-knn`
 # : Neighbours {cite:p}`sarwar2001item`: products that the same users had, and users who had

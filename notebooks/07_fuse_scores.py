@@ -10,7 +10,7 @@
 # # The fusion (Eq. 7)
 #
 # The paper adds up the three scores with weights α, β and γ. It gives neither the weights
-# nor the scale of the parts. Here each part is scaled per user, and the weights are chosen
+# nor the scale of the parts. Here the parts are brought to one scale, and the weights are chosen
 # on validation, with as many trials for the traditional model as for the one with the LLM.
 #
 # - Why the parts must be scaled first.

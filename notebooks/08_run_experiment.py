@@ -122,7 +122,7 @@ for variant, directed in variants.items():
 experiment = experiments["raw"]
 
 # %% [markdown]
-# The lists are also measured apart for users with short and long histories. All values go to
+# The lists are also measured separately for users with short and long histories. All values go to
 # the result files.
 
 # %%

@@ -78,11 +78,11 @@ settings = {
 # ## The protocols
 #
 # `cold-users`
-# : A tenth of the users is kept out of training, but for their first products: none, one or
+# : A `share` of the users is kept out of training, but for their first products: none, one or
 #   two (`given`). What they met later has to be found.
 #
 # `cold-items`
-# : A tenth of the products is kept out of training. Users have to find those they met. All
+# : A `share` of the products is kept out of training. Users have to find those they met. All
 #   that is known of such a product is its text and price, so models that only count what
 #   was had together have nothing to go by.
 #

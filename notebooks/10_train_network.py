@@ -86,7 +86,8 @@ settings = {
 #
 # Scores on what the parts have learned by heart teach nothing. So the parts are fitted without
 # each user's last training product, the network learns to find it, and then the parts are
-# fitted on everything. The validation is not used, but for the tuning of the parts.
+# fitted on everything. The network does not learn from the validation; the parts' tuning, the
+# weights that it starts from and the number of main directions were chosen on it.
 
 # %%
 split = split_by(prepare(marketplace), protocol)
@@ -186,7 +187,8 @@ display(Markdown("\n".join(rows)))
 # ## Recap
 #
 # - The network has the weighted sum within it, and the same parts.
-# - What it gains, it gains by trusting each part where that part is right.
+# - It can trust each part where that part is right; whether that gains anything, the list
+#   above says.
 # - What the language model adds is the difference to the network without it.
 #
 # Next: [several tasks at once](11_train_tasks).

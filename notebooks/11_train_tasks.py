@@ -150,7 +150,7 @@ for task, values in zip(questions, measured, strict=True):
 # %% [markdown]
 # ## The ranking
 #
-# By the same cosine, with and without the other tasks; `language` is the encoder as it came.
+# By the same cosine, with and without the other tasks; `language` is the frozen encoder, whitened.
 
 # %%
 rankers = {name: by_task["recommendation"] for name, by_task in models.items()}

@@ -113,8 +113,9 @@ outcomes = evaluate_seeds(trained, fold, k=k, rng=seed)
 # %% [markdown]
 # ## Choosing for diversity
 #
-# MMR {cite:p}`carbonell1998use` and DPP {cite:p}`chen2018fast` take the finished ranking of
-# the network without the term, and choose a list from its best products.
+# MMR (maximal marginal relevance) {cite:p}`carbonell1998use` and DPP (determinantal point
+# process) {cite:p}`chen2018fast` take the finished ranking of the network without the term,
+# and choose a list from its best products.
 
 # %%
 plain = next(iter(trained.values()))

@@ -171,8 +171,8 @@ diversity.style.format("{:.3f}").format(
 # %% [markdown]
 # ## Recap
 #
-# - Numbers without a protocol mean nothing: the same lists have a precision near one or near
-#   nothing.
+# - Numbers without a protocol mean nothing: the same models have a high precision or nearly
+#   none.
 # - Values of the paper's size come from few wrong products beside each right one, where
 #   saying "yes" to everything is a strong rival.
 #

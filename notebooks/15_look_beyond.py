@@ -124,7 +124,7 @@ tables.metrics_table(lists, [f"coverage@{k}", f"gini@{k}", f"tail@{k}"], mark=Fa
 # %% [markdown]
 # ## What users get
 #
-# `novelty` is the surprise of a product in bits: one more and half as many have had it.
+# `novelty` is the surprise of a product in bits: one bit more means that half as many had it.
 # `popularity_lift` compares the list with the user's own history: 1 is twice as popular.
 # `miscalibration` is the distance between the categories of the list and the user's own mix,
 # and `category_entropy` how mixed the list is.
@@ -162,9 +162,11 @@ for group, n in sizes.items():
     part = measured[measured["variant"] == f"raw, {group} users"]
     part = part[part["model"] == pair].set_index("metric")
     value, low, high = part.loc[f"tail@{k}", ["value", "low", "high"]]
-    said = "more of" if low > 0 else "less of" if high < 0 else "no more or less of"
+    found = (
+        "more" if low > 0 else "less" if high < 0 else "not clearly more or less"
+    )
     lines.append(
-        f"- Of {n:,} {group} users the language model shows **{said}** the long tail: "
+        f"- To {n:,} {group} users the fusion with it shows **{found}** of the long tail: "
         f"{value:+.3f} [{low:+.3f}, {high:+.3f}] of a list."
     )
 display(Markdown("\n".join(lines)))

@@ -63,7 +63,7 @@ write_measured(measured, run_folder(data, size), ORDER_FILE)
 share = measured[measured["metric"] == RIGHT].set_index("model")
 said = {
     IDS: "have a larger id than the one before",
-    OTHERS: "come after it in the order of others",
+    OTHERS: "come after the one before in the order of others",
 }
 lines = []
 for name, what in said.items():
@@ -118,6 +118,6 @@ display(Markdown("\n".join(said)))
 # - Sorted ties are an answer key for whoever sees the direction of time.
 # - Raising later ids shows that the key is there; a direction-blind model can
 #   only use which products stand side by side.
-# - The recorded runs on Amazon have every directed model in both forms.
+# - The recorded runs of Amazon Beauty and Office have every directed model in both forms.
 #
 # Next: [the shop](17_open_shop).

@@ -102,7 +102,7 @@ page = ShopPage(shop, customers=prepared.user_ids[:20], k=5)
 # %% [markdown]
 # ## A visitor
 #
-# Who is not logged in gets what most customers had, or the whole catalogue in pages. The
+# Whoever is not logged in gets what most customers had, or the whole catalogue in pages. The
 # pictures show what stands on the page. Under each product is a bar with a piece for every
 # part of the score, and under the list the share of each part.
 
@@ -143,8 +143,8 @@ display(HTML(page.picture()))
 # %% [markdown]
 # ## From popular to personal
 #
-# Nobody starts with a personal list: popularity keeps a part of the score, which shrinks with
-# every product of the history. To see what that does to lists, newcomers click, one by one,
+# No newcomer starts with a personal list: popularity keeps a part of the score, which shrinks
+# with each of the first products. To see what that does to lists, newcomers click, one by one,
 # what customers of the data had. Each list is compared with what a visitor gets, and with the
 # list of the customer who is followed.
 
@@ -240,8 +240,8 @@ after = [one.item_id for one in shop.recommend(ann, k)]
 kept = len(set(before) & set(after))
 display(
     Markdown(
-        f"**{kept} of {len(after)}** products of Ann's list stay: what the "
-        "night adds is little beside what was folded in at once."
+        f"**{kept} of {len(after)}** products of Ann's list stay: most of the "
+        "list was there before the night."
         if kept > len(after) / 2
         else f"Only **{kept} of {len(after)}** products of Ann's list stay."
     )
@@ -264,8 +264,8 @@ page
 #
 # - A visitor gets popular products, a newcomer moves to a personal list within a few clicks,
 #   and each evaluation counts in the next list.
-# - Every product comes with the part of Eq. 7 that speaks for it most, and with the product
-#   of the history behind it.
+# - Every product comes with the part of the score that speaks for it most and, where there
+#   is one, the product of the history behind it.
 # - Searches, evaluations and lists are stored, and the next fit learns from them.
 #
 # Next: [turn the weights yourself](18_explore_fusion).

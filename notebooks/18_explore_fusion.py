@@ -13,7 +13,7 @@
 # What do they do to a customer's list, and to the numbers that papers print? Move them and
 # see. The figure computes everything in your browser; it needs no kernel and no network.
 #
-# - The lists of real examples, product by product.
+# - The lists of some customers, product by product.
 # - Precision, recall, NDCG and diversity on a sample of users.
 # - The weights that were chosen on validation, and what the paper claims.
 
@@ -121,9 +121,9 @@ display(
 #
 # α, β and γ are divided by their sum; the corners of the triangle show the shares. λ belongs
 # to MMR {cite:p}`carbonell1998use`: at 1 the list is ranked by its scores alone, and the
-# lower it is, the more a product loses for being like one that is in the list already. Alike is
-# meant by the features of Eq. 3, while `ild` looks at brands and categories, so a lower λ need
-# not raise it. The sliders listen to the arrow keys. A button goes back to one of the settings
+# lower it is, the more a product loses for being like one that is in the list already. Likeness
+# is by the features of Eq. 3, while `ild` looks at brands and categories, so a lower λ need not
+# raise it. The sliders listen to the arrow keys. A button goes back to one of the settings
 # that are marked.
 
 # %% tags=["hide-input"]
@@ -144,8 +144,8 @@ explorable.framed(
 # of validation; rings are the settings that the buttons lead to, the cross is you.
 #
 # **The numbers.** The dot is you, the ticks are the settings. In brackets is the difference
-# from the tuned setting, with its 95 % interval over the users of the sample; the same is the
-# line through the dot. While it reaches the tuned tick, the sample cannot tell the two apart.
+# from the tuned setting, with its 95 % interval over the users of the sample; the line through
+# the dot shows the same. While it reaches the tuned tick, the sample cannot tell the two apart.
 
 # %% tags=["hide-input"]
 gains = ", ".join(

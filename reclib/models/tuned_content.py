@@ -19,8 +19,8 @@ class TunedContent(TunedLanguage):
     """Towers as in `TunedLanguage`, over the words of a text in place of its embedding.
 
     v_i is the whitened TF-IDF vector of the product's text in its main directions (Deerwester
-    et al., *Indexing by Latent Semantic Analysis*, JASIS 1990). Nothing else differs, so what
-    `TunedLanguage` is better by is due to the language model, and the rest to the training.
+    et al., *Indexing by Latent Semantic Analysis*, JASIS 1990), of the whole text. The training
+    is the same, so what `TunedLanguage` is better by does not come from that alone.
 
     Parameters
     ----------
