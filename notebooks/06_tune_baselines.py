@@ -137,7 +137,8 @@ display(
     Markdown(
         f"Tuning raised **{gain.idxmax()}** most, by {gain.max():.0%}. The best single model "
         f"here is **{best.idxmax()}**, with {metric} {best.max():.4f} on validation; all "
-        f"trials together took {tuning.trials['seconds'].sum() / 60:.1f} minutes."
+        f"trials together took {tuning.trials['seconds'].sum() / 60:.1f} minutes.\n\n"
+        + tables.left_out_note(tuning.left_out)
     )
 )
 

@@ -8,6 +8,10 @@ class ReclibError(ValueError):
     """Wrong input, explained in one sentence that a user can act on."""
 
 
+class TooLarge(ReclibError):
+    """Data for which a model needs more memory than there is; other models may do."""
+
+
 class Diverged(ReclibError):
     """A training whose numbers ran away; other hyper-parameters may do."""
 

@@ -1,6 +1,8 @@
 """ExtractFeatures(D): item features y_i (Eq. 3) and user features x_u (Eq. 2), one space."""
 
+import re
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Self
 
 import numpy as np
@@ -18,6 +20,7 @@ WEIGHTINGS = ("tfidf", "bm25")
 PRODUCT_WORDS = 24  # of a product in the text of a user: title, categories and brand, mostly
 PRIOR_EVENTS = 20  # of the average kind, which every product and every user is taken to have
 MOST_LEVELS = 50  # of one kind of context; rarer ones get no column
+UNSPACED = re.compile("[\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff]+")  # kana and Han
 _FILL = (  # what to do where there is no text
     f"fill {', '.join(TEXTS[:-1])} or {TEXTS[-1]} in the table of items, or summary or text in "
     "the table of reviews"
@@ -216,6 +219,9 @@ def item_words(
 ) -> tuple[sp.csr_array, Pipeline]:
     """Weigh the words of every product's text.
 
+    A word is what stands between spaces and signs, of two characters or more; Chinese and
+    Japanese, which have no spaces, are read as pairs of neighbouring characters.
+
     Parameters
     ----------
     prepared
@@ -242,7 +248,7 @@ def item_words(
     """
     # damped counts, because the tenth mention of a word says little
     weigh = TfidfTransformer(sublinear_tf=True) if weighting == "tfidf" else _Bm25()
-    counts = CountVectorizer(min_df=min_products, dtype=np.float32)
+    counts = CountVectorizer(preprocessor=_spaced, min_df=min_products, dtype=np.float32)
     reader = Pipeline([("counts", counts), ("weights", weigh)])
     texts = item_texts(prepared, reviews=reviews)
     try:
@@ -253,6 +259,15 @@ def item_words(
             f"so there are no text features; {_FILL}, or switch the text off where products have "
             "prices or events a context"
         ) from None
+
+
+def _spaced(text: str) -> str:
+    """Write in small letters, and what has no spaces as overlapping pairs with spaces between."""
+    return UNSPACED.sub(lambda run: f" {' '.join(_pairs(run[0]))} ", text.lower())
+
+
+def _pairs(run: str) -> list[str]:
+    return [first + second for first, second in pairwise(run)] or [run]
 
 
 def profile_texts(prepared: Prepared, *, history: int, words: int) -> list[str]:

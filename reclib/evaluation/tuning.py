@@ -21,7 +21,7 @@ from tqdm.auto import tqdm
 
 from reclib import cache
 from reclib.data import Fold
-from reclib.errors import Diverged, ReclibError
+from reclib.errors import Diverged, ReclibError, TooLarge
 from reclib.evaluation.metrics import ranking_metrics
 from reclib.models import Scorer
 from reclib.models.base import code_behind
@@ -80,10 +80,13 @@ class Tuning:
         Every trial: model, trial, metric, value, seconds (of the fit, also where an earlier
         one was found in the cache, and of ranking; texts are encoded once, which is not
         counted), parameters (JSON).
+    left_out
+        Model that these data are too large for → why.
     """
 
     scorers: Mapping[str, Scorer]
     trials: pd.DataFrame
+    left_out: Mapping[str, str]
 
 
 def tune(
@@ -100,7 +103,8 @@ def tune(
 
     The first trial of each model has the values before any search; the next are chosen by
     Optuna's tree-structured Parzen estimator (Akiba et al., KDD 2019). Each trial is logged
-    when it ends; one whose training diverges has no lists, and is logged with 0. Called again,
+    when it ends; one whose training diverges has no lists, and is logged with 0. A model that
+    the data are too large for is left out. Called again,
     tuning goes on where it was interrupted, and more trials are added to those that are there;
     the choices are the same as without the interruption. Of several processes that tune the
     same model on the same data one does, and the others wait for it.
@@ -124,7 +128,7 @@ def tune(
     Raises
     ------
     ReclibError
-        If given the test fold, or no trial.
+        If given the test fold, or no trial, or if the data are too large for all models.
     """
     if fold.name == "test":
         raise ReclibError("models are tuned on the validation fold, never on the test fold")
@@ -132,7 +136,7 @@ def tune(
         raise ReclibError(f"n_trials is {n_trials}; allowed is 1 or more")
     wanted = {name: min(n_trials, space.max_trials or n_trials) for name, space in spaces.items()}
     bar = tqdm(total=sum(wanted.values()), desc="tune", disable=not progress)
-    scorers, tables = {}, []
+    scorers, tables, left_out = {}, [], {}
     for name, space in spaces.items():
         bar.set_postfix_str(name)
         log = _log(name, space, fold, k, rng)
@@ -140,10 +144,14 @@ def tune(
         with FileLock(log.with_suffix(".lock")):
             trials: list[FrozenTrial] = cache.read(log) or []
             bar.update(min(len(trials), wanted[name]))
-            while len(trials) < wanted[name]:
-                trials.append(_one_more(trials, space, fold, k, rng, batch_size))
-                cache.write(log, trials)
-                bar.update()
+            try:
+                while len(trials) < wanted[name]:
+                    trials.append(_one_more(trials, space, fold, k, rng, batch_size))
+                    cache.write(log, trials)
+                    bar.update()
+            except TooLarge as error:
+                left_out[name] = str(error)
+                continue
         done = trials[: wanted[name]]
         best = max(done, key=lambda trial: trial.values[0])  # of equally good ones the first
         scorers[name] = space.make(best.params)
@@ -160,7 +168,9 @@ def tune(
             )
         )
     bar.close()
-    return Tuning(scorers, pd.concat(tables, ignore_index=True))
+    if not scorers:
+        raise TooLarge("; ".join(left_out.values()))
+    return Tuning(scorers, pd.concat(tables, ignore_index=True), left_out)
 
 
 def _log(name: str, space: Space, fold: Fold, k: int, rng: int) -> Path:

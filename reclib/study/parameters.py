@@ -122,7 +122,8 @@ def data_name(data: str) -> str:
     >>> data_name("amazon-2014/Beauty"), data_name("/home/me/my shop (2024)")
     ('amazon-2014-Beauty', 'my-shop-2024')
     """
-    return data.replace("/", "-") if data in SOURCES else own_name(Path(data))
+    known = data in SOURCES
+    return data.replace("/", "-") if known else own_name(Path(data).expanduser().resolve())
 
 
 def resolve_data(data: str, size: str) -> str:

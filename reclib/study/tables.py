@@ -1,7 +1,7 @@
 """Tables of the book: three digits, intervals under the values, best in bold."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -340,6 +340,22 @@ def trials_table(trials: pd.DataFrame) -> Styler:
     wrapped = "white-space: normal; text-align: left; min-width: 14em"
     style = style.set_table_styles({"setting": [{"selector": "", "props": wrapped}]})
     return style.apply(lambda _: marks, axis=None).set_table_attributes('class="results"')
+
+
+def left_out_note(left_out: Mapping[str, str]) -> str:
+    """Say in Markdown which models the data are too large for; nothing where there are none.
+
+    Parameters
+    ----------
+    left_out
+        Of a `reclib.evaluation.Tuning`.
+
+    Returns
+    -------
+    str
+        A line for each.
+    """
+    return "\n".join(f"- **{name}** is left out: {why}." for name, why in left_out.items())
 
 
 def doubts_table(diagnosed: pd.DataFrame) -> Styler:

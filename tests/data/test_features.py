@@ -237,6 +237,15 @@ def test_history_out_of_range_is_refused(tiny: Prepared, value: int) -> None:
         extract_features(tiny, history=value)
 
 
+def test_scripts_without_spaces_are_read_as_pairs_of_characters(
+    make_prepared: Callable[..., Prepared],
+) -> None:
+    titles = ["红色台灯", "红色水杯A5", "青いランプ", "青いコップ Lamp A5", "ein Lamp"]
+    items = pd.DataFrame({"item_id": list("ABCDE"), "title": titles})
+    features = extract_features(make_prepared({"anna": "ABCDE"}, items), price_weight=0)
+    assert list(features.names) == ["a5", "lamp", "红色", "青い"]
+
+
 @pytest.mark.parametrize("titles", [[None, None, None], ["one", "two", "three"]])
 def test_texts_without_a_common_word_are_refused(
     make_prepared: Callable[..., Prepared], titles: list[str | None]

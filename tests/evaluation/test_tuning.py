@@ -13,10 +13,11 @@ import pytest
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
 from reclib.data import Prepared, leave_one_out
-from reclib.errors import Diverged, ReclibError
+from reclib.errors import Diverged, ReclibError, TooLarge
 from reclib.evaluation import Space, evaluate, ranking_metrics, tune
-from reclib.models import Content, Scorer
+from reclib.models import EASE, Content, Scorer
 from reclib.models.base import Indices, Scores
+from reclib.study.tables import left_out_note
 
 
 class Noisy(Scorer):
@@ -78,6 +79,19 @@ def test_a_trial_that_diverges_is_worth_nothing_and_the_search_goes_on(
     assert len(away) == 12 and away[0] and not away.all()
     np.testing.assert_array_equal(tuning.trials["value"] == 0, away)
     assert tuning.scorers["noisy"].config()["level"] <= 0.8
+
+
+def test_a_model_that_the_data_are_too_large_for_is_left_out_and_named(
+    fold, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    free = type("Memory", (), {"available": 1000})
+    monkeypatch.setattr("psutil.virtual_memory", lambda: free)
+    tuning = tune({"noisy": SPACE, "ease": Space(EASE, {})}, fold, n_trials=2, progress=False)
+    assert list(tuning.scorers) == ["noisy"] and set(tuning.trials["model"]) == {"noisy"}
+    assert "GiB for 30 products" in tuning.left_out["ease"]
+    assert "**ease** is left out: ease needs" in left_out_note(tuning.left_out)
+    with pytest.raises(TooLarge, match="GiB for 30 products"):
+        tune({"ease": Space(EASE, {})}, fold, n_trials=2, progress=False)
 
 
 def test_every_model_gets_the_same_number_of_trials_unless_its_space_says_fewer(fold) -> None:

@@ -219,6 +219,10 @@ def test_an_own_folder_becomes_absolute_and_has_a_safe_name(
     monkeypatch.chdir(project)
     assert load_parameters("my shop", "full")["data"] == str(folder)
     assert parameters.data_name(str(folder)) == "my-shop"
+    (project / "link").symlink_to(folder)
+    assert parameters.data_name("link") == "my-shop"
+    monkeypatch.chdir(folder)
+    assert parameters.data_name(".") == "my-shop"
     assert parameters.data_name("elsewhere/simulated") == "own-simulated"
 
 
