@@ -146,19 +146,24 @@ from reclib.data import (
     global_time,
     random_split,
 )
+from reclib.errors import ReclibError
 
-splits = [
-    split,
-    random_split(prepared, rng=seed),
-    cold_users(prepared, rng=seed),
-    cold_items(prepared, rng=seed),
-]
-if prepared.time is not None:
-    splits.append(global_time(prepared))
-described = pd.concat([describe_split(each, prepared) for each in splits])
+described, impossible = [describe_split(split, prepared)], {}
+for protocol, make in {
+    "random": lambda: random_split(prepared, rng=seed),
+    "cold-users": lambda: cold_users(prepared, rng=seed),
+    "cold-items": lambda: cold_items(prepared, rng=seed),
+    "full-time": lambda: global_time(prepared),
+}.items():
+    try:
+        described.append(describe_split(make(), prepared))
+    except ReclibError as error:  # these are only shown; the reason is enough
+        impossible[protocol], *_ = str(error).split(";")
 
 # %% tags=["hide-input"]
-tables.split_table(described)
+display(tables.split_table(pd.concat(described)))
+for protocol, reason in impossible.items():
+    display(Markdown(f"These data cannot be split as `{protocol}` ({reason})."))
 
 # %% [markdown]
 # The last columns are the leak. *Own future*: in a random split the model has seen what the

@@ -106,6 +106,18 @@ pairs = table[table["protocol"] == "pairs"]
 figures.protocol_plot(pairs[pairs["variant"] == "uniform, best threshold"], wanted)
 plt.show()
 
+# %% tags=["hide-input"]
+reached = pairs["size"].max()
+if reached < negatives[-1]:
+    lists = " and lists of 99 sampled ones" if 99 in negatives else ""
+    display(
+        Markdown(
+            f"Of {split.test.train.n_items:,} products too few are left, without those that "
+            f"a user had, for more than **{reached}** wrong ones beside each right one: "
+            f"larger numbers{lists} are not measured."
+        )
+    )
+
 # %% [markdown]
 # ## Lists
 #

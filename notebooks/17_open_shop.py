@@ -149,6 +149,10 @@ display(HTML(page.picture()))
 # list of the customer who is followed.
 
 # %%
+import numpy as np
+
+most = int(np.diff(prepared.matrix.indptr).max())
+n_clicks = min(n_clicks, most)  # nobody may have so many products
 path = follow_newcomers(
     fusion,
     n_customers=n_customers,
@@ -195,8 +199,6 @@ display(
 # would like. Ann looks for what is searched for most, and opens the first product.
 
 # %%
-import numpy as np
-
 asked = np.bincount(prepared.query[prepared.query >= 0], minlength=1)
 query = prepared.queries[asked.argmax()] if prepared.queries else ""
 page.customer.value = ann

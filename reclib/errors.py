@@ -8,8 +8,8 @@ class ReclibError(ValueError):
     """Wrong input, explained in one sentence that a user can act on."""
 
 
-class TooLarge(ReclibError):
-    """Data for which a model needs more memory than there is; other models may do."""
+class Unsuitable(ReclibError):
+    """Data that a model cannot learn from, or has no memory for; other models may do."""
 
 
 class Diverged(ReclibError):

@@ -11,6 +11,7 @@ from reclib.data.prepare import Prepared
 from reclib.errors import ReclibError, unknown
 
 Mask = NDArray[np.bool_]
+LEAVE_ONE_OUT = "on the command line --set protocol=full-loo"
 
 
 @dataclass(frozen=True)
@@ -151,7 +152,8 @@ def global_time(prepared: Prepared, *, validation: float = 0.1, test: float = 0.
     """
     if prepared.time is None:
         raise ReclibError(
-            f"{prepared.name} has no timestamps, which a split by time needs; use leave_one_out"
+            f"{prepared.name} has no timestamps, which a split by time needs; use leave_one_out "
+            f"({LEAVE_ONE_OUT})"
         )
     if not (validation > 0 and test > 0 and validation + test < 1):
         raise ReclibError(
@@ -165,7 +167,8 @@ def global_time(prepared: Prepared, *, validation: float = 0.1, test: float = 0.
     if not time.min() < first < second:
         raise ReclibError(
             f"{prepared.name}: too many events happen at one moment to cut {validation:.0%} for "
-            f"validation and {test:.0%} for the test; choose other shares, or leave_one_out"
+            f"validation and {test:.0%} for the test; choose other shares, or leave_one_out "
+            f"({LEAVE_ONE_OUT})"
         )
 
     def fold(name: str, start: np.int64, end: np.int64 | None) -> Fold:
@@ -395,7 +398,8 @@ def _fold(
     if relevant.nnz == 0:
         raise ReclibError(
             f"{prepared.name}: the {name} fold of {protocol} asks for nothing, because nobody "
-            "met a new product in it; hold out a larger share, or bring longer histories"
+            "met a new product in it; hold out a larger share, choose another protocol, or bring "
+            "longer histories"
         )
     return Fold(name, kept, relevant, protocol, strangers, train)
 

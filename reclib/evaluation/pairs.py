@@ -31,6 +31,30 @@ class Pairs:
     item: Indices
 
 
+def n_drawable(fold: Fold, *, weighting: str = "uniform") -> Indices:
+    """Count the products that can be drawn beside each positive.
+
+    Parameters
+    ----------
+    fold, weighting
+        As in `sample_pairs`.
+
+    Returns
+    -------
+    ndarray
+        int64, shape (n_positives,): the most negatives that its user can have.
+
+    Raises
+    ------
+    ReclibError
+        If the weighting is unknown.
+    """
+    chance, known = _drawn_from(fold, weighting)
+    free = np.count_nonzero(chance) - known.astype(np.int64) @ (chance > 0)
+    counts: Indices = free[fold.relevant.tocoo().row]
+    return counts
+
+
 def sample_pairs(
     fold: Fold, *, negatives: int = 1, weighting: str = "uniform", rng: int = 0
 ) -> Pairs:
@@ -39,7 +63,8 @@ def sample_pairs(
     Parameters
     ----------
     fold
-        Each stored entry of its `relevant` is a positive.
+        Each stored entry of its `relevant` is a positive, but for those of users who have
+        fewer products left to draw from than `negatives`: they are left out.
     negatives
         r, negatives for each positive: different products that the user neither had in
         training nor is asked for.
@@ -56,33 +81,54 @@ def sample_pairs(
     Raises
     ------
     ReclibError
-        If `negatives` is below 1, the weighting is unknown, or a user has too few products
+        If `negatives` is below 1, the weighting is unknown, or nobody has enough products
         left to draw from.
     """
-    if weighting not in WEIGHTINGS:
-        raise unknown("weighting", weighting, WEIGHTINGS)
-    n_items = fold.train.n_items
-    counts = np.bincount(fold.train.matrix.indices, minlength=n_items).astype(float)
-    chance = counts if weighting == "popularity" else np.ones(n_items)
+    chance, known = _drawn_from(fold, weighting)
+    n_items = len(chance)
+    free = n_drawable(fold, weighting=weighting)
+    most = int(free.max(initial=0))
+    if not 1 <= negatives <= most:
+        raise _impossible(negatives, most)
+    enough = free >= negatives
     positive = fold.relevant.tocoo()
-    known = sp.csr_array(fold.train.matrix.astype(bool) + fold.relevant.astype(bool))
-    free = np.count_nonzero(chance) - np.diff(known.indptr).max(initial=0)
-    if not 1 <= negatives <= free:
-        raise ReclibError(f"negatives is {negatives}; allowed is 1 to {free} with this data")
+    user, item = (each[enough].astype(np.int64) for each in (positive.row, positive.col))
     taken = np.append(np.sort(_keys(known)), -1)  # the sentinel stands behind the last key
     upto = np.cumsum(chance) / chance.sum()
     generator = np.random.default_rng(rng)
-    drawn = np.empty((len(positive.row), negatives), np.int64)
+    drawn = np.empty((len(user), negatives), np.int64)
     for column in range(negatives):
         redo = np.arange(len(drawn))
         while len(redo):  # one product after the other, again where it is known or repeated
             new = np.searchsorted(upto, generator.random(len(redo)), side="right")
             drawn[redo, column] = new
-            key = positive.row[redo].astype(np.int64) * n_items + new
+            key = user[redo] * n_items + new
             repeated = (drawn[redo, :column] == new[:, None]).any(axis=1)
             redo = redo[(taken[np.searchsorted(taken[:-1], key)] == key) | repeated]
-    item = np.column_stack([positive.col.astype(np.int64), drawn])
-    return Pairs(positive.row.astype(np.int64), item)
+    return Pairs(user, np.column_stack([item, drawn]))
+
+
+def _drawn_from(fold: Fold, weighting: str) -> tuple[Floats, sp.csr_array]:
+    """Weigh each product for the draw, and say which ones no user may be given."""
+    if weighting not in WEIGHTINGS:
+        raise unknown("weighting", weighting, WEIGHTINGS)
+    n_items = fold.train.n_items
+    counts = np.bincount(fold.train.matrix.indices, minlength=n_items).astype(float)
+    chance = counts if weighting == "popularity" else np.ones(n_items)
+    return chance, sp.csr_array(fold.train.matrix.astype(bool) + fold.relevant.astype(bool))
+
+
+def _impossible(negatives: int, most: int) -> ReclibError:
+    """Say how many negatives these data allow."""
+    if most:
+        return ReclibError(
+            f"negatives is {negatives}; allowed is 1 to {most} with this data, and more with more "
+            "products"
+        )
+    return ReclibError(
+        f"negatives is {negatives}, but nobody has a product left that could be drawn; bring more "
+        "products, or leave pairs out: run_experiment(…, negatives=0)"
+    )
 
 
 @dataclass(frozen=True)

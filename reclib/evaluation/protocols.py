@@ -3,7 +3,7 @@
 import resource
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import joblib
@@ -17,6 +17,8 @@ from reclib.evaluation.pairs import Pairs
 from reclib.models import Fusion, Scorer, mask_seen, top_k
 from reclib.models.base import Indices, Scores, code_behind
 from reclib.models.device import choose_device
+
+CELLS = 10**9  # scores of a batch that are kept, 4 GB; only large catalogues have more
 
 
 @dataclass(frozen=True)
@@ -54,8 +56,10 @@ def evaluate(
 ) -> dict[str, Outcome]:
     """Fit scorers on a fold and rank, for every user, all products not had in training.
 
-    Users go through in batches, so memory is batch_size × n_items. The parts of several
-    fusions are scored once a batch. What was computed before comes from the cache.
+    Users go through in batches. The parts of several fusions are scored once a batch, so
+    batch_size × n_items scores are kept of each scorer that is no fusion; where that would be
+    more than `CELLS`, batches are smaller. The parts of the fusion at work are there a second
+    time, beside a few more. What was computed before comes from the cache.
 
     Parameters
     ----------
@@ -70,7 +74,7 @@ def evaluate(
     rng
         Seed of the fits.
     batch_size
-        Users at once.
+        Users at once, at most.
     progress
         Show a progress bar.
 
@@ -115,6 +119,8 @@ def _evaluate(
     tops: dict[str, list[Indices]] = {name: [] for name in scorers}
     shares: dict[str, list[Scores]] = {name: [] for name in scorers}
     score_seconds = dict.fromkeys(scorers, 0.0)
+    kept = len(_parts(scorers.values())) * train.n_items  # scores of one user
+    batch_size = max(1, min(batch_size, CELLS // kept))
     starts = range(0, train.n_users, batch_size)
     for start in tqdm(starts, desc=f"rank ({fold.name})") if progress else starts:
         users = np.arange(start, min(start + batch_size, train.n_users))
@@ -143,6 +149,14 @@ def peak_mb() -> float:
     """Highest resident memory of this process so far."""
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak / (2**20 if sys.platform == "darwin" else 2**10)  # macOS counts bytes, Linux KiB
+
+
+def _parts(scorers: Iterable[Scorer]) -> set[int]:
+    """Find, by identity, the scorers that are no fusion: the keys of what is kept of a batch."""
+    found: set[int] = set()
+    for scorer in scorers:
+        found |= _parts(scorer.parts.values()) if isinstance(scorer, Fusion) else {id(scorer)}
+    return found
 
 
 def _score(

@@ -21,7 +21,7 @@ from tqdm.auto import tqdm
 
 from reclib import cache
 from reclib.data import Fold
-from reclib.errors import Diverged, ReclibError, TooLarge
+from reclib.errors import Diverged, ReclibError, Unsuitable
 from reclib.evaluation.metrics import ranking_metrics
 from reclib.models import Scorer
 from reclib.models.base import code_behind
@@ -81,7 +81,7 @@ class Tuning:
         one was found in the cache, and of ranking; texts are encoded once, which is not
         counted), parameters (JSON).
     left_out
-        Model that these data are too large for → why.
+        Model that is not for these data → why.
     """
 
     scorers: Mapping[str, Scorer]
@@ -103,8 +103,8 @@ def tune(
 
     The first trial of each model has the values before any search; the next are chosen by
     Optuna's tree-structured Parzen estimator (Akiba et al., KDD 2019). Each trial is logged
-    when it ends; one whose training diverges has no lists, and is logged with 0. A model that
-    the data are too large for is left out. Called again,
+    when it ends; one whose training diverges has no lists, and is logged with 0. A model that is
+    not for these data, such as one of sequences where there are none, is left out. Called again,
     tuning goes on where it was interrupted, and more trials are added to those that are there;
     the choices are the same as without the interruption. Of several processes that tune the
     same model on the same data one does, and the others wait for it.
@@ -128,7 +128,7 @@ def tune(
     Raises
     ------
     ReclibError
-        If given the test fold, or no trial, or if the data are too large for all models.
+        If given the test fold, or no trial, or if no model is for these data.
     """
     if fold.name == "test":
         raise ReclibError("models are tuned on the validation fold, never on the test fold")
@@ -149,7 +149,7 @@ def tune(
                     trials.append(_one_more(trials, space, fold, k, rng, batch_size))
                     cache.write(log, trials)
                     bar.update()
-            except TooLarge as error:
+            except Unsuitable as error:
                 left_out[name] = str(error)
                 continue
         done = trials[: wanted[name]]
@@ -169,7 +169,7 @@ def tune(
         )
     bar.close()
     if not scorers:
-        raise TooLarge("; ".join(left_out.values()))
+        raise Unsuitable("; ".join(left_out.values()))
     return Tuning(scorers, pd.concat(tables, ignore_index=True), left_out)
 
 

@@ -10,7 +10,7 @@ import scipy.sparse as sp
 import torch
 
 from reclib.data import Prepared, extract_features, history_weights
-from reclib.errors import ReclibError, TooLarge, unknown
+from reclib.errors import ReclibError, Unsuitable, unknown
 from reclib.models.base import Scores
 from reclib.models.language import Language
 from reclib.models.linear import Linear
@@ -51,8 +51,8 @@ class EASE(Linear):
     Raises
     ------
     ReclibError
-        If a parameter is out of range; from `fit` a `TooLarge` if B of the catalogue does not
-        fit into memory.
+        If a parameter is out of range; from `fit`, as `Unsuitable`, if B of the catalogue does
+        not fit into memory.
     """
 
     name: ClassVar[str] = "ease"
@@ -118,7 +118,7 @@ def _check_memory(n_items: int) -> None:
     available = psutil.virtual_memory().available
     needed = 4 * MATRICES * n_items**2
     if needed > available:
-        raise TooLarge(
+        raise Unsuitable(
             f"ease needs {needed / 2**30:,.1f} GiB for {n_items:,} products; what is free, "
             f"{available / 2**30:,.1f} GiB, is enough for {isqrt(available // (4 * MATRICES)):,}; "
             "raise min_users in prepare, or take item-knn"

@@ -14,7 +14,7 @@ from tqdm.auto import tqdm
 
 from reclib import cache
 from reclib.data import Prepared
-from reclib.errors import Diverged, ReclibError, unknown
+from reclib.errors import Diverged, ReclibError, Unsuitable, unknown
 from reclib.models.base import Indices, Scorer, Scores
 from reclib.models.device import choose_device
 from reclib.models.objectives import sampled_softmax
@@ -155,7 +155,7 @@ class SASRec(Scorer):
         self._items, self._start = _histories(prepared)
         first, length = _windows(self._start, self.history)
         if len(first) == 0:
-            raise ReclibError(
+            raise Unsuitable(
                 f"{self.name}: no user of {prepared.name} has two different products, so "
                 "nothing follows anything; bring longer histories"
             )

@@ -14,7 +14,7 @@ from torch.nn import functional
 from reclib import cache
 from reclib.data import Prepared, history_weights, item_texts
 from reclib.data.labels import POLARITIES, category_classes, polarity
-from reclib.errors import ReclibError, unknown
+from reclib.errors import ReclibError, Unsuitable, unknown
 from reclib.models.base import Scores
 from reclib.models.device import choose_device
 from reclib.models.encoder import DEFAULT_ENCODER, load_encoder
@@ -318,7 +318,7 @@ class TunedLanguage(Language):
         classes, meant = np.zeros(0, np.int64), np.zeros(0, np.int64)
         reviews: list[str] = []
         if {"recommendation", "intent"} & set(self.tasks) and n_steps == 0:
-            raise ReclibError(
+            raise Unsuitable(
                 f"{self.name}: no user of {prepared.name} has two different products with a "
                 "text, so nothing follows anything; bring longer histories"
             )

@@ -20,7 +20,7 @@ from reclib.evaluation import (
     ranking_metrics,
     sample_pairs,
 )
-from reclib.evaluation.pairs import WEIGHTINGS
+from reclib.evaluation.pairs import WEIGHTINGS, n_drawable
 from reclib.models import DEFAULT_ENCODER, Language, Scorer
 from reclib.study.experiment import diversity_space, scores_of_pairs
 from reclib.study.paper import TABLE_II
@@ -28,6 +28,7 @@ from reclib.study.paper import TABLE_II
 NEGATIVES = (1, 2, 4, 9, 19, 49, 99)
 DEPTHS = (1, 2, 3, 5, 10, 20, 50)
 TOLERANCE = 0.03
+SPARED = 0.1  # of the positives, whose users may have had too many products to be asked
 METRICS = ("precision", "recall", "f1")
 YES = "always-yes"
 Row = tuple[str, str, int, str, str, float]
@@ -51,7 +52,9 @@ def measure_everywhere(
     models
         By name.
     negatives
-        r of the protocol ``pairs``: sampled products for each one that was met.
+        r of the protocol ``pairs``: sampled products for each one that was met. Left out are
+        those that fewer than nine in ten positives can have in a small shop; the others are
+        all measured over the same pairs, those that can have the most.
     depths
         k of lists, of the whole catalogue and of the product among 99 sampled ones
         (``sampled-99``, where `negatives` reaches so far).
@@ -64,6 +67,7 @@ def measure_everywhere(
         Columns protocol, variant (how negatives are drawn and the threshold is set), size
         (r or k), model, metric, value. ``always-yes`` is among the models of ``pairs``.
     """
+    negatives = _possible(split, negatives)
     rows: list[Row] = []
     for weighting in WEIGHTINGS:
         asked, tested = (
@@ -84,6 +88,16 @@ def measure_everywhere(
             row for row in _pairs(YES, weighting, ones, ones, negatives) if "half" not in row[1]
         ]
     return pd.DataFrame(rows, columns=COLUMNS)
+
+
+def _possible(split: Split, negatives: Sequence[int]) -> list[int]:
+    """Choose the numbers of negatives that the catalogue is large enough for, at least one."""
+    most = min(
+        np.quantile(n_drawable(fold, weighting=weighting), SPARED, method="lower")
+        for fold in (split.validation, split.test)
+        for weighting in WEIGHTINGS
+    )
+    return [r for r in negatives if r <= most] or [min(negatives)]
 
 
 def _pairs(

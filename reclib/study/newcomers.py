@@ -61,7 +61,10 @@ def follow_newcomers(
     products = np.diff(prepared.matrix.indptr)
     users = np.flatnonzero(products >= n_clicks)
     if not len(users):
-        raise ReclibError(f"n_clicks is {n_clicks}; no customer has more than {products.max()}")
+        raise ReclibError(
+            f"n_clicks is {n_clicks}; no customer has more than {products.max()} products, so "
+            "choose no more clicks than that, or bring longer histories"
+        )
     chosen = np.random.default_rng(rng).permutation(users)[:n_customers]
     with tempfile.TemporaryDirectory() as folder, Store(Path(folder) / "shop.db") as store:
         shop = Shop(store, fusion)

@@ -343,7 +343,7 @@ def trials_table(trials: pd.DataFrame) -> Styler:
 
 
 def left_out_note(left_out: Mapping[str, str]) -> str:
-    """Say in Markdown which models the data are too large for; nothing where there are none.
+    """Say in Markdown which models are not for the data; nothing where all are.
 
     Parameters
     ----------

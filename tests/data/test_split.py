@@ -284,7 +284,8 @@ def test_global_time_knows_nothing_of_the_future(
 
 
 def test_a_split_by_time_needs_times(tiny: Prepared) -> None:
-    with pytest.raises(ReclibError, match="tiny has no timestamps.*use leave_one_out"):
+    remedy = r"use leave_one_out \(on the command line --set protocol=full-loo\)"
+    with pytest.raises(ReclibError, match=f"tiny has no timestamps.*{remedy}"):
         global_time(tiny)
 
 
@@ -295,13 +296,15 @@ def test_shares_out_of_range_are_refused(tiny: Prepared, validation: float, test
 
 
 def test_a_shop_of_two_moments_cannot_be_cut_three_ways(tiny: Prepared) -> None:
-    with pytest.raises(ReclibError, match="too many events happen at one moment"):
+    refusal = "too many events happen at one moment.*leave_one_out .*--set protocol=full-loo"
+    with pytest.raises(ReclibError, match=refusal):
         global_time(with_times(tiny, 0, moments=2))
 
 
 def test_a_fold_that_asks_for_nothing_is_refused(make_prepared: Make) -> None:
     ready = replace(make_prepared({"anna": "ABCABCABCA"}), time=np.arange(10))
-    with pytest.raises(ReclibError, match="the validation fold of full-time asks for nothing"):
+    refusal = "the validation fold of full-time asks for nothing.*choose another protocol"
+    with pytest.raises(ReclibError, match=refusal):
         global_time(ready)
 
 

@@ -2,6 +2,7 @@
 
 import signal
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -21,7 +22,10 @@ from reclib.evaluation import (
     resampled_counts,
     sample_pairs,
 )
+from reclib.evaluation.pairs import n_drawable
 from reclib.evaluation.significance import resamples
+from reclib.models import Collaborative, Content, Popular
+from reclib.study.experiment import run_experiment
 
 SCORES = st.tuples(st.integers(1, 6), st.integers(2, 4)).flatmap(
     lambda shape: arrays(
@@ -107,6 +111,43 @@ def test_all_that_is_left_can_be_drawn(fold: Fold, weighting: str, five_seconds:
     drawable = fold.train.n_items if weighting == "uniform" else len(np.unique(fold.train.item))
     pairs = sample_pairs(fold, negatives=int(drawable - known), weighting=weighting)
     assert all(len(set(row)) == len(row) for row in pairs.item)
+
+
+@pytest.mark.parametrize("weighting", ["uniform", "popularity"])
+def test_who_has_too_few_products_left_is_left_out_and_all_others_stay(
+    make_prepared: Callable[..., Prepared], weighting: str, five_seconds: None
+) -> None:
+    fold = leave_one_out(
+        make_prepared({"anna": "ABC", "bert": "BCD", "carl": "DEA", "tester": "EDCBA"})
+    ).test
+    pairs = sample_pairs(fold, negatives=2, weighting=weighting)
+    assert list(fold.train.user_ids[pairs.user]) == ["anna", "bert", "carl"]
+    assert pairs.item.shape == (3, 3)
+    assert fold.relevant.toarray()[pairs.user, pairs.item[:, 0]].all()
+    known = (fold.train.matrix.toarray() > 0) | fold.relevant.toarray()
+    assert not known[pairs.user[:, None], pairs.item[:, 1:]].any()
+    assert n_drawable(fold, weighting=weighting).tolist() == [2, 2, 2, 0]
+
+
+def test_an_experiment_goes_on_without_the_pairs_of_who_had_everything(
+    make_prepared: Callable[..., Prepared], fresh_cache: Path
+) -> None:
+    histories = {f"u{user}": [f"p{(user + n) % 8}" for n in range(4)] for user in range(8)}
+    ready = make_prepared({**histories, "tester": [f"p{n}" for n in range(8)]})
+    scorers = {"popular": Popular(), "content": Content(), "collaborative": Collaborative()}
+    found = run_experiment(leave_one_out(ready), scorers, n_trials=2, n_resamples=20).metrics
+    pairs, lists = (found[found["protocol"] == name] for name in ("pairs", "full-loo"))
+    # in validation the last product is still there to be drawn, so the tester takes part
+    assert set(pairs["users"]) == {8} and pairs[["value", "low", "high"]].notna().all(axis=None)
+    assert set(lists.loc[lists["metric"] == "recall@10", "users"]) == {9}
+
+
+def test_where_nobody_has_a_product_left_pairs_are_refused_with_a_way_out(
+    make_prepared: Callable[..., Prepared],
+) -> None:
+    fold = leave_one_out(make_prepared({"anna": "ABC", "bert": "BCA"})).test
+    with pytest.raises(ReclibError, match=r"nobody has a product left.*bring more.*negatives=0"):
+        sample_pairs(fold)
 
 
 def test_an_unknown_weighting_gets_the_nearest_name(fold: Fold) -> None:

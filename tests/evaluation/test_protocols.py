@@ -9,6 +9,7 @@ from scipy.stats import percentileofscore
 from reclib.data import Fold, Prepared, leave_one_out
 from reclib.evaluation import (
     Outcome,
+    Pairs,
     evaluate,
     protocols,
     sample_pairs,
@@ -127,6 +128,39 @@ def test_parts_of_fusions_are_scored_once_a_batch(fold: Fold, fresh_cache: Path)
     evaluate(models, fold, batch_size=15, progress=False)
     assert part.fits == 1
     assert part.batches == -(-fold.train.n_users // 15)
+
+
+def test_a_large_catalogue_goes_through_in_smaller_batches(
+    fold: Fold, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = []
+    # what is kept is of three scorers that are no fusion, for so many users at once
+    for at_once in (fold.train.n_users, 7, 0):
+        monkeypatch.setattr(protocols, "CELLS", at_once * 3 * fold.train.n_items)
+        monkeypatch.setattr("reclib.paths.CACHE", tmp_path / str(at_once))
+        counting, content, popular = Counting(), Content(), Popular()
+        inner = Fusion({"content": content, "popular": popular}, {"content": 1, "popular": 1})
+        models = {
+            "counting": counting,
+            "popular": popular,
+            "fusion": Fusion({"counting": counting, "inner": inner}, {"counting": 1, "inner": 2}),
+        }
+        found.append(evaluate(models, fold, pairs=sample_pairs(fold), progress=False))
+        assert counting.batches == -(-fold.train.n_users // max(at_once, 1))
+    for name in found[0]:
+        assert_same(found[0][name], found[1][name])
+        assert_same(found[0][name], found[2][name])
+
+
+def test_pairs_of_some_users_are_scored_as_among_those_of_all(
+    fold: Fold, fresh_cache: Path
+) -> None:
+    pairs = sample_pairs(fold, negatives=2)
+    some = pairs.user % 3 > 0
+    few = Pairs(pairs.user[some], pairs.item[some])
+    for name, outcome in evaluate(scorers(), fold, pairs=pairs, progress=False).items():
+        part = evaluate({name: scorers()[name]}, fold, pairs=few, batch_size=4, progress=False)
+        np.testing.assert_allclose(part[name].pair_scores, outcome.pair_scores[some], atol=1e-6)
 
 
 def test_the_second_time_comes_from_the_disk(fold: Fold, fresh_cache: Path) -> None:

@@ -13,7 +13,7 @@ import pytest
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
 from reclib.data import Prepared, leave_one_out
-from reclib.errors import Diverged, ReclibError, TooLarge
+from reclib.errors import Diverged, ReclibError, Unsuitable
 from reclib.evaluation import Space, evaluate, ranking_metrics, tune
 from reclib.models import EASE, Content, Scorer
 from reclib.models.base import Indices, Scores
@@ -81,7 +81,7 @@ def test_a_trial_that_diverges_is_worth_nothing_and_the_search_goes_on(
     assert tuning.scorers["noisy"].config()["level"] <= 0.8
 
 
-def test_a_model_that_the_data_are_too_large_for_is_left_out_and_named(
+def test_a_model_that_is_not_for_the_data_is_left_out_and_named(
     fold, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     free = type("Memory", (), {"available": 1000})
@@ -90,7 +90,7 @@ def test_a_model_that_the_data_are_too_large_for_is_left_out_and_named(
     assert list(tuning.scorers) == ["noisy"] and set(tuning.trials["model"]) == {"noisy"}
     assert "GiB for 30 products" in tuning.left_out["ease"]
     assert "**ease** is left out: ease needs" in left_out_note(tuning.left_out)
-    with pytest.raises(TooLarge, match="GiB for 30 products"):
+    with pytest.raises(Unsuitable, match="GiB for 30 products"):
         tune({"ease": Space(EASE, {})}, fold, n_trials=2, progress=False)
 
 

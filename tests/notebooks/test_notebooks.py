@@ -16,6 +16,7 @@ from reclib import paths
 from reclib.data import extract_features
 from reclib.study import results
 from reclib.study.parameters import declared_parameters, notebooks
+from reclib.study.runner import execute, kernel_environment
 
 SOURCES = notebooks()
 
@@ -63,6 +64,49 @@ def test_runs_alone_at_smoke_size(source: Path, tmp_path: Path) -> None:
     )
     assert done.returncode == 0, done.stdout[-4000:]
     assert results_folder.exists() == ("run_folder(" in source.read_text(encoding="utf-8"))
+
+
+@pytest.fixture(scope="module")
+def corner_shop(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Five customers, each on a day of their own, with five of ten products."""
+    folder = tmp_path_factory.mktemp("shop") / "corner-shop"
+    folder.mkdir()
+    names = "tea pot,tea cup,red ink,blue ink,red pen,blue pen,red lamp,tea lamp,ink pot,pen pot"
+    items = [f"p{item},{name}" for item, name in enumerate(names.split(","))]
+    events = [
+        f"u{user},p{(user + 3 * n) % 10},2024-01-0{user + 1}" for user in range(5) for n in range(5)
+    ]
+    for table, header, rows in (
+        ("items", "item_id,title", items),
+        ("interactions", "user_id,item_id,timestamp", events),
+    ):
+        (folder / f"{table}.csv").write_text("\n".join([header, *rows]), encoding="utf-8")
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("01_load_data", ["cannot be split as `cold-users`", "cannot be split as `full-time`"]),
+        ("14_match_protocols", ["for more than **4** wrong ones", "of 99 sampled ones are not"]),
+        ("17_open_shop", ["alone, 5 clicks find"]),
+    ],
+)
+def test_a_small_shop_of_ones_own_gets_the_page_with_what_it_allows(
+    corner_shop: Path, tmp_path: Path, name: str, said: list[str]
+) -> None:
+    with kernel_environment():
+        execute(
+            paths.NOTEBOOKS / f"{name}.py",
+            {"data": str(corner_shop)},
+            stamp="",
+            folder=tmp_path,
+            target=tmp_path / "done.ipynb",
+            timeout=300,
+            check=lambda: None,
+        )
+    page = (tmp_path / "done.ipynb").read_text(encoding="utf-8")
+    assert all(words in page for words in said)
 
 
 @pytest.mark.parametrize("source", SOURCES, ids=lambda source: source.stem)

@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 
 from reclib.data import Prepared, Split, leave_one_out
+from reclib.errors import ReclibError
 from reclib.evaluation import Outcome, Pairs, evaluate, sample_pairs
 from reclib.models import Content, Popular, Random
 from reclib.study import matching
@@ -67,6 +68,27 @@ def test_among_sampled_products_ties_go_to_the_smaller_index() -> None:
     found = {(size, metric): value for *_, size, _, metric, value in rows}
     assert found[1, "recall"] == 0.5 and found[50, "recall"] == 1.0
     assert found[50, "precision"] == 1 / 50
+
+
+def test_numbers_of_negatives_that_a_small_shop_lacks_are_left_out(
+    tiny: Prepared, make_prepared: Callable[..., Prepared]
+) -> None:
+    # of 30 products each had at most 8: 19 others are there for all, 49 for nobody
+    table = matching.measure_everywhere(leave_one_out(tiny), {"popular": Popular()}, depths=(1, 50))
+    assert sorted(set(table.loc[table["protocol"] == "pairs", "size"])) == [1, 2, 4, 9, 19]
+    assert "sampled-99" not in set(table["protocol"])
+    # nine in ten are enough: the tester who had everything decides nothing
+    histories = {f"u{user}": [f"p{(user + n) % 12}" for n in range(3)] for user in range(12)}
+    shop = make_prepared({**histories, "tester": [f"p{n}" for n in range(12)]})
+    assert matching._possible(leave_one_out(shop), matching.NEGATIVES) == [1, 2, 4, 9]
+
+
+def test_a_shop_too_small_for_any_number_of_negatives_says_so(
+    make_prepared: Callable[..., Prepared],
+) -> None:
+    split = leave_one_out(make_prepared({"anna": "ABC", "bert": "BCA"}))
+    with pytest.raises(ReclibError, match="nobody has a product left"):
+        matching.measure_everywhere(split, {"popular": Popular()})
 
 
 def test_the_nearest_protocol_comes_first_and_says_whether_it_is_near() -> None:

@@ -44,5 +44,6 @@ def test_where_only_popularity_counts_nothing_is_personal(prepared: Prepared) ->
 
 
 def test_more_clicks_than_anybody_has_are_refused(prepared: Prepared) -> None:
-    with pytest.raises(ReclibError, match="n_clicks is 99; no customer has more than 8"):
+    refusal = "n_clicks is 99; no customer has more than 8 products, so choose no more clicks"
+    with pytest.raises(ReclibError, match=refusal):
         follow_newcomers(fused(prepared, popular=1), n_clicks=99)
