@@ -8,6 +8,11 @@ import polars as pl
 from reclib.data.schema import Step
 
 _MARKUP = r"<[/!]?[A-Za-z][^<>]{0,200}>"  # a tag, not "3 < 5 and 7 > 2"
+# what a browser does not show, and tags as long as a picture that is written into them
+_HIDDEN = (
+    r"(?is)<script\b.*?</script\s*>|<style\b.*?</style\s*>|<!--.*?-->"
+    r"|<[A-Za-z][^<>]*=\s*[\"'][^<>]*>"
+)
 _SPACE = r"\s{2,}|[^\S ]"  # leaves a single space alone, which is quicker than \s+
 CURRENCIES: Mapping[str, str] = {"$": "USD", "€": "EUR", "£": "GBP", "¥": "JPY"}
 _CURRENCY = r"([$€£¥]|[A-Z]{3})?"
@@ -66,6 +71,20 @@ def clean_texts(texts: pl.Expr) -> pl.Expr:
     unescaped = texts.fill_null("").map_batches(_unescape, return_dtype=pl.String)
     plain = unescaped.str.replace_all(_MARKUP, " ").str.replace_all(_SPACE, " ")
     return plain.str.strip_chars()
+
+
+def drop_hidden(texts: pl.Expr) -> pl.Expr:
+    r"""Drop scripts, styles, comments and tags with attributes; other texts stay as they are.
+
+    Examples
+    --------
+    >>> frame = pl.DataFrame({"title": ["<style>p {margin: 0}</style>A pen", "AT&amp;T"]})
+    >>> frame.select(drop_hidden(pl.col("title")))["title"].to_list()
+    [' A pen', 'AT&amp;T']
+    """
+    unescaped = texts.map_batches(_unescape, return_dtype=pl.String)
+    shown = unescaped.str.replace_all(_HIDDEN, " ")
+    return pl.when(shown != unescaped).then(shown).otherwise(texts)
 
 
 def parse_prices(column: str) -> tuple[pl.Expr, pl.Expr]:

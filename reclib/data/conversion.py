@@ -10,6 +10,7 @@ import polars as pl
 
 from reclib.errors import ReclibError
 
+ROWS = "the first below the header is 0"  # follows the number of a row in an error
 EARLIEST, LATEST = datetime(1970, 1, 1, tzinfo=UTC), datetime(2200, 1, 1, tzinfo=UTC)
 
 
@@ -79,17 +80,29 @@ def _converted(column: pl.Series, target: pl.DataType, where: str) -> pl.Series:
     failed = (result.is_null() & column.is_not_null()).arg_true()
     if len(failed):
         [value] = column.slice(failed[0], 1).to_list()
-        hint = _hint(value) if target == pl.Datetime else ""
         raise ReclibError(
             f"{where}: column {column.name!r} expects {expected}, "
-            f"found {value!r} (row {failed[0]}){hint}"
+            f"found {value!r} (row {failed[0]}; {ROWS}){_hint(column.name, value, target)}"
         )
     return result
 
 
-def _hint(value: object) -> str:
-    """Say what a number that is no moment is, most likely."""
-    number = re.fullmatch(r"(\d{8}|\d{11,20})(\.0*)?", str(value).strip())
+def _hint(name: str, value: object, target: pl.DataType) -> str:
+    """Say how to write what was meant, most likely."""
+    if target == pl.Datetime:
+        return _hint_of_moment(str(value).strip())
+    if target == pl.Float64 and isinstance(value, str) and re.search(r"\d", value):
+        currency = ", and the currency into a column 'currency' of items" if name == "price" else ""
+        return f"; write the number alone, with a point, as 12.99{currency}"
+    if name == "categories":
+        return "; write the path as one text, A > B > C"
+    return ""
+
+
+def _hint_of_moment(text: str) -> str:
+    if re.match(r"\d{1,2}[./-]\d{1,2}[./-]\d\d|\d{4}[./]\d", text):
+        return "; write the year first and with dashes, as 2024-05-31"
+    number = re.fullmatch(r"(\d{8}|\d{11,20})(\.0*)?", text)
     if number is None:
         return ""
     digits = number[1]
@@ -212,6 +225,7 @@ _CONVERSIONS: Mapping[Any, tuple[Callable[[pl.Series], pl.Series], str]] = {
     pl.Boolean: (_to_truth, "true or false"),
     pl.Datetime: (
         _to_moment,
-        f"a moment from {EARLIEST:%Y} to {LATEST:%Y}, in Unix seconds or as 2024-05-31 12:30:00",
+        f"a moment from {EARLIEST:%Y} to {LATEST:%Y}, in Unix seconds or in ISO 8601, as "
+        "2024-05-31 or 2024-05-31 12:30:00",
     ),
 }

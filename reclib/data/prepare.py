@@ -13,7 +13,7 @@ import scipy.sparse as sp
 from numpy.typing import ArrayLike, NDArray
 
 from reclib.data.clean import Cleaning, clean_texts
-from reclib.data.schema import CONTEXT, EVENTS, Marketplace, Step, check_catalogue
+from reclib.data.schema import CONTEXT, EVENTS, SHORTEST, Marketplace, Step, check_alike
 from reclib.errors import ReclibError, unknown
 
 EVENT_WEIGHTS: Mapping[str, float] = {"click": 1.0, "cart": 2.0, "purchase": 3.0}
@@ -233,7 +233,8 @@ def prepare(
     ------
     ReclibError
         If an event has no weight above 0, if a number is out of range, if the catalogue
-        has none of the products of the events, or if no user is left.
+        writes the products of the events otherwise, if most events have no possible time, or
+        if no user is left.
     """
     limits = {"min_events": min_events, "min_users": min_users, "max_per_day": max_per_day}
     for name, value in limits.items():
@@ -250,7 +251,7 @@ def prepare(
     cleaning = Cleaning("interactions")
     events = _with_products(marketplace.interactions, cleaning)
     listed = marketplace.items["item_id"]
-    check_catalogue(marketplace.items, events, f"{marketplace.name}, items")
+    check_alike(events["item_id"], listed, f"{marketplace.name}, interactions", "items")
     # dense numbers early: every later step is quicker on them than on text
     user_ids, user = _dense(events["user_id"])
     item_ids, item = _dense(pl.concat([listed, events["item_id"]]))
@@ -258,13 +259,14 @@ def prepare(
     events = events.drop("user_id", "item_id").with_columns(
         user=pl.Series(user), item=pl.Series(item[len(listed) :])
     )
-    events = _drop_impossible(events, cleaning, max_per_day)
+    events = _drop_impossible(events, cleaning, max_per_day, marketplace.name)
     core = _core(events, cleaning, min_events, min_users)
     if core.is_empty():
+        way_out = "bring longer histories" + ", or lower min_events" * (min_events > SHORTEST)
         lost = "; ".join(step.why for step in cleaning.steps if step.rows_out < step.rows_in)
         raise ReclibError(
             f"{marketplace.name}: no user has {min_events} different products or more after "
-            f"cleaning ({lost}); lower min_events or bring longer histories"
+            f"cleaning ({lost}); {way_out}"
         )
 
     acted = np.bincount(core["user"], minlength=len(user_ids)) > 0
@@ -328,14 +330,24 @@ def _with_products(events: pl.DataFrame, cleaning: Cleaning) -> pl.DataFrame:
     return events.with_columns(_codes(events["event"], pl.Series(EVENTS)).cast(pl.Int8))
 
 
-def _drop_impossible(events: pl.DataFrame, cleaning: Cleaning, max_per_day: int) -> pl.DataFrame:
+def _drop_impossible(
+    events: pl.DataFrame, cleaning: Cleaning, max_per_day: int, name: str
+) -> pl.DataFrame:
     """Drop what no customer did: events out of time, events twice, too many in a day."""
     if "timestamp" not in events.columns:
         return events
     latest = datetime.now(UTC) + timedelta(days=1)  # clocks differ between time zones
     possible = pl.col("timestamp").is_between(EARLIEST, latest)
     why = f"{{n}} events without a time, before {EARLIEST.year} or in the future"
-    events = cleaning.keep(events, "drop impossible dates", possible, why)
+    odd = events.filter(~possible)["timestamp"]
+    told, events = len(events), cleaning.keep(events, "drop impossible dates", possible, why)
+    if 2 * len(events) < told:
+        such = f" (one was read as {odd[0]:%Y-%m-%d %H:%M})" if len(odd) else ""
+        raise ReclibError(
+            f"{name}: {told - len(events):,} of {told:,} events have no time, or one before "
+            f"{EARLIEST.year} or in the future{such}; write times as 2024-05-31 12:30:00 or in "
+            "Unix seconds, or leave the column 'timestamp' out and give 'position'"
+        )
     first = pl.struct("user", "item", "event", "timestamp").is_first_distinct()
     why = "{n} repeats of the same user, product, kind of event and moment"
     events = cleaning.keep(events, "drop duplicates", first, why)

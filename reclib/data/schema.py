@@ -1,5 +1,6 @@
 """The tables of a marketplace (III-B), and the checks that every source must pass."""
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Annotated, Any, Protocol
@@ -10,12 +11,24 @@ import pandera.polars as pa
 import polars as pl
 from numpy.typing import NDArray
 
+from reclib.data.conversion import ROWS
 from reclib.data.tables import typed
 from reclib.errors import ReclibError
 
 EVENTS = ("search", "click", "cart", "purchase")
 CONTEXT = ("device", "channel", "country")  # columns of interactions that tell the situation
+SHORTEST = 3  # different products that a split needs of a user: to train, validate and test
 UTC = Annotated[pl.Datetime, "us", "UTC"]
+_RULES = {  # what a check asks for, in words, and how to mend what breaks it
+    "field_uniqueness": ("unique values", "keep one row of each"),
+    "not_nullable": ("no missing value", "fill the cell, or take the row out"),
+    "str_length": ("text that is not empty", "fill the cell, or take the row out"),
+    "isin": ("one of {}", "rename the others to one of these, or take their rows out"),
+    "greater_than": ("more than {}", ""),
+    "greater_than_or_equal_to": ("{} or more", ""),
+    "less_than": ("less than {}", ""),
+    "less_than_or_equal_to": ("{} or less", ""),
+}
 
 
 class _Table(pa.DataFrameModel):
@@ -234,35 +247,54 @@ def validated(frame: pl.DataFrame | pd.DataFrame, model: Model, where: str) -> p
     try:
         checked = model.validate(table, lazy=True)
     except pa.errors.SchemaErrors as error:
-        raise ReclibError(f"{where}: {_first_failure(error.failure_cases, table)}") from None
+        raise ReclibError(f"{where}: {_first_failure(error.failure_cases, table, model)}") from None
     assert isinstance(checked, pl.DataFrame)
     if model is Interactions:
         _check_events(checked, where)
     return checked
 
 
-def check_catalogue(items: pl.DataFrame, events: pl.DataFrame, where: str) -> None:
-    """Refuse a catalogue that has none of the products of the events.
+def check_alike(ids: pl.Series, known: pl.Series, where: str, whose: str) -> None:
+    """Refuse ids that another table should know, and knows under another writing only.
 
     Parameters
     ----------
-    items, events
-        Validated; where either names no product, there is nothing to compare.
+    ids
+        A column of ids; missing ones do not count.
+    known
+        The same column of the other table; where either is empty, there is nothing to compare.
     where
-        What to call the table of items in an error, usually its file.
+        What to call the table of `ids` in an error, usually its file.
+    whose
+        What to call the other one.
 
     Raises
     ------
     ReclibError
-        Showing an id of either side.
+        If none of the ids is known, or one that is not is known with other zeros or spaces;
+        showing an id of either side.
     """
-    listed, met = items["item_id"], events["item_id"].drop_nulls()
-    if len(listed) and len(met) and not met.is_in(listed.implode()).any():
+    ids = ids.drop_nulls()
+    is_known = ids.is_in(known.implode())
+    if is_known.all():
+        return
+    strange, known = (side.drop_nulls().unique(maintain_order=True) for side in (ids, known))
+    strange = strange.filter(~strange.is_in(known.implode()))
+    left = pl.DataFrame({"bare": _bare(strange), "one": strange})
+    right = pl.DataFrame({"bare": _bare(known), "other": known})
+    alike = left.join(right, on="bare", maintain_order="left_right").drop("bare")
+    if len(alike) or (len(known) and not is_known.any()):
+        one, other = alike.row(0) if len(alike) else (strange[0], known[0])
         raise ReclibError(
-            f"{where}: column 'item_id' has none of the products of the interactions: its ids "
-            f"are such as {listed[0]!r}, theirs such as {met[0]!r}; write them alike, leading "
-            "zeros and spaces included"
+            f"{where}: column {ids.name!r} has {len(strange):,} ids that are not in {whose}, such "
+            f"as {one!r}; there they are such as {other!r}; write them alike, leading zeros and "
+            "spaces included"
         )
+
+
+def _bare(ids: pl.Series) -> pl.Series:
+    """Take off what spreadsheets and databases add to an id, or cut off."""
+    return ids.str.strip_chars().str.replace(r"^0*(\d+?)(\.0)?$", "$1")
 
 
 def _check_events(events: pl.DataFrame, where: str) -> None:
@@ -272,7 +304,8 @@ def _check_events(events: pl.DataFrame, where: str) -> None:
     if len(odd):
         raise ReclibError(
             f"{where}: column 'item_id' must be missing for a search and only there; row "
-            f"{odd[0]} is {dict(events.row(odd[0], named=True))}"
+            f"{odd[0]} ({ROWS}) is {dict(events.row(odd[0], named=True))}; take out events of no "
+            "product, and empty the cell of a search"
         )
     # one number for every user and position: quicker than a comparison of text
     user = pl.col("user_id").cast(pl.Categorical).to_physical().cast(pl.Int64)
@@ -284,11 +317,12 @@ def _check_events(events: pl.DataFrame, where: str) -> None:
     user, position = again.row(0, named=True)["user_id"], again.row(0, named=True)["position"]
     raise ReclibError(
         f"{where}: user {user!r} has {position} twice in column 'position'; "
-        "every position of a user must be unique"
+        "every position of a user must be unique; the column can be left out where there is a "
+        "column 'timestamp', from which the order then follows"
     )
 
 
-def _first_failure(cases: Any, frame: pl.DataFrame) -> str:
+def _first_failure(cases: Any, frame: pl.DataFrame, model: Model) -> str:
     """Say the first broken rule in words, with up to three of the values that broke it."""
     missing = cases.filter(pl.col("check") == "column_in_dataframe")
     if len(missing):
@@ -298,6 +332,10 @@ def _first_failure(cases: Any, frame: pl.DataFrame) -> str:
     broken = cases.filter((pl.col("check") == rule) & (pl.col("column") == column))
     values = ", ".join(map(repr, broken["failure_case"].unique(maintain_order=True)[:3]))
     rows = ", ".join(map(str, broken["index"].drop_nulls().unique(maintain_order=True)[:3]))
-    place = f" (rows {rows})" if rows else ""
-    wanted = {"field_uniqueness": "unique values", "not_nullable": "no missing value"}
-    return f"column {column!r} expects {wanted.get(str(rule), rule)}, found {values}{place}"
+    place = f" (rows {rows}; {ROWS})" if rows else ""
+    kind, _, limit = re.sub(r"[\[\]')]", "", str(rule)).partition("(")
+    wanted, mend = _RULES.get(kind, (str(rule), ""))
+    wanted = wanted.format(limit.lstrip("("))
+    if not mend and model.to_schema().columns[column].nullable:
+        mend = "leave the cell empty where it is unknown"
+    return f"column {column!r} expects {wanted}, found {values}{place}{mend and '; '}{mend}"

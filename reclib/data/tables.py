@@ -23,7 +23,7 @@ import pyarrow
 import pyarrow.csv
 from tqdm.auto import tqdm
 
-from reclib.data.conversion import typed
+from reclib.data.conversion import ROWS, typed
 from reclib.errors import ReclibError
 
 __all__ = ["SUFFIXES", "read_json_lines", "read_table", "typed"]
@@ -33,6 +33,7 @@ CELL = 1_000_000  # bytes; a longer cell is a broken file, not a text
 ROW = 16_000_000  # bytes of a whole line
 BLOCK = 32_000_000  # bytes of lines that are parsed at once
 PATIENCE = 3.0  # seconds until a progress bar shows
+SEPARATORS = {";": "';'", "\t": "tabs", "|": "'|'"}  # what is not a comma, and its name
 _UNESCAPED = r"(?s)^(\{|\[.*[\\{\x00-\x1f])"  # a list or an object that polars may write wrongly
 
 
@@ -71,7 +72,7 @@ def read_table(file: Path, *, columns: Sequence[str] | None = None) -> pl.DataFr
             table = _read_csv(file, columns)
     if len(table) == 0:
         raise ReclibError(f"{file}: the table is empty; it needs at least one row")
-    _check_cells(file, table, "row {}".format)
+    _check_cells(file, table, f"row {{}}; {ROWS}".format)
     return table
 
 
@@ -208,7 +209,7 @@ def _check_cells(file: Path, table: pl.DataFrame, place: Callable[[int], str]) -
         if row is not None and lengths[row] > CELL:
             raise ReclibError(
                 f"{file}: column {text.name!r} has a cell of {lengths[row]:,} bytes "
-                f"({place(row)}, {text[row][:40]!r}…); allowed are {CELL:,}"
+                f"({text[row][:40]!r}…, {place(row)}); allowed are {CELL:,}"
             )
 
 
@@ -245,9 +246,18 @@ def _header(file: Path, start: bytes) -> list[str]:
     text = start.decode("utf-8-sig", "ignore")
     if not text.strip():
         raise ReclibError(f"{file}: the file is empty; it needs a header and rows")
-    if not text.splitlines()[0].strip():
+    first = text.splitlines()[0]
+    if not first.strip():
         raise ReclibError(f"{file}: the file starts with an empty line; remove it")
+    if first.startswith("sep="):
+        raise ReclibError(
+            f"{file}: the file starts with {first!r}, which only Excel reads; remove the line, and "
+            "save the file with commas"
+        )
     names = next(csv.reader(io.StringIO(text, newline="")))
+    other = [name for mark, name in SEPARATORS.items() if len(names) == 1 and mark in names[0]]
+    if other:
+        raise ReclibError(f"{file}: the cells are separated by {other[0]}; save it with commas")
     twice = {name for name in names if names.count(name) > 1}
     if twice:
         raise ReclibError(f"{file}: column {min(twice)!r} is there twice; keep one of them")
@@ -256,20 +266,21 @@ def _header(file: Path, start: bytes) -> list[str]:
 
 def _check_rows(file: Path, n_columns: int) -> None:
     """Look, slowly, for the row that has too many cells or a quotation mark left open."""
-    row = -1  # the header
+    line = 1
     usual = csv.field_size_limit(CELL)
     try:
         with _opened(file) as stream:
             text = io.TextIOWrapper(io.BufferedReader(stream), encoding="utf-8-sig", newline="")
-            for cells in csv.reader(text, strict=True):
+            rows = csv.reader(text, strict=True)
+            for cells in rows:
                 if cells and len(cells) != n_columns:
                     raise ReclibError(
-                        f"{file}: row {row} has {len(cells)} cells, the header {n_columns}: "
+                        f"{file}: line {line} has {len(cells)} cells, the header {n_columns}: "
                         f"{str(cells)[:80]}; put cells that hold a comma between quotation marks"
                     )
-                row += bool(cells)
+                line = rows.line_num + 1  # a row may take several lines
     except csv.Error as error:
-        raise ReclibError(f"{file}: row {row}: {error}; check its quotation marks") from None
+        raise ReclibError(f"{file}: line {line}: {error}; check its quotation marks") from None
     finally:
         csv.field_size_limit(usual)
 

@@ -73,47 +73,57 @@ def test_the_shop_is_good_before_it_is_spoilt(shop: Path) -> None:
 # A cell, in row 1 of a table: column, its new value, and what the message says of it.
 CELLS: tuple[tuple[str, str, str, str], ...] = (
     ("interactions", "user_id", "", r"missing.*rows 1"),
-    ("interactions", "user_id", "   ", r"more than white space.*'   ' \(row 1\)"),
-    ("interactions", "item_id", "", r"missing for a search and only there; row 1"),
+    ("interactions", "user_id", "   ", r"more than white space.*'   ' \(row 1;"),
+    ("interactions", "user_id", "bert ", r"'bert ' \(row 1;.*0 more.*; cut the white space off"),
+    ("interactions", "user_id", "NULL", r"'NULL' \(row 1;.*0 more.*; this stands for no id: take"),
+    (
+        "interactions",
+        "item_id",
+        r"\N",
+        r"'\\\\N' \(row 1;.*events of unknown users and of no product",
+    ),
+    ("interactions", "item_id", "", r"missing for a search and only there; row 1.*take out events"),
     ("interactions", "event", "search", r"'item_id' must be missing for a search.*row 1"),
-    ("interactions", "event", "buy", r"'buy' \(rows 1\)"),
+    ("interactions", "event", "buy", r"'buy' \(rows 1;"),
     ("interactions", "event", "", r"missing.*rows 1"),
     ("interactions", "position", "0", r"'anna' has 0 twice in column 'position'"),
-    ("interactions", "position", "1.5", r"whole number, found '1.5' \(row 1\)"),
-    ("interactions", "position", "-1", r"'?-1'? \(rows 1\)"),
-    ("interactions", "position", "9" * 30, r"whole number, found '9{30}' \(row 1\)"),
-    ("interactions", "position", "first", r"whole number, found 'first' \(row 1\)"),
+    ("interactions", "position", "1.5", r"whole number, found '1.5' \(row 1;"),
+    ("interactions", "position", "-1", r"'?-1'? \(rows 1;"),
+    ("interactions", "position", "9" * 30, r"whole number, found '9{30}' \(row 1;"),
+    ("interactions", "position", "first", r"whole number, found 'first' \(row 1;"),
     ("interactions", "position", "", r"missing.*rows 1"),
-    ("interactions", "timestamp", "2300-01-01", r"from 1970 to 2200.*'2300-01-01' \(row 1\)"),
+    ("interactions", "timestamp", "2300-01-01", r"from 1970 to 2200.*'2300-01-01' \(row 1;"),
     ("interactions", "timestamp", "1717150000000", r"1717150000000.*row 1.*milliseconds"),
-    ("interactions", "timestamp", "20240531", r"'20240531' \(row 1\).*Write it as 2024-05-31"),
-    ("interactions", "timestamp", "2024-02-31", r"'2024-02-31' \(row 1\)"),
-    ("interactions", "timestamp", "yesterday", r"'yesterday' \(row 1\)"),
-    ("interactions", "timestamp", "-5", r"'-5' \(row 1\)"),
-    ("interactions", "rating", "0", r"'?0.0'? \(rows 1\)"),
-    ("interactions", "rating", "6", r"'?6.0'? \(rows 1\)"),
-    ("interactions", "rating", "five", r"a number, found 'five' \(row 1\)"),
-    ("interactions", "quantity", "-2", r"'?-2.0'? \(rows 1\)"),
-    ("interactions", "quantity", "0", r"'?0.0'? \(rows 1\)"),
-    ("interactions", "price", "inf", r"'?inf'? \(rows 1\)"),
-    ("items", "price", "inf", r"'?inf'? \(rows 1\)"),
-    ("items", "price", "-inf", r"'?-inf'? \(rows 1\)"),
-    ("items", "price", "NaN", r"a number, found 'NaN' \(row 1\)"),
-    ("items", "price", "-1", r"'?-1.0'? \(rows 1\)"),
-    ("items", "price", "0", r"'?0.0'? \(rows 1\)"),
-    ("items", "price", "dear", r"a number, found 'dear' \(row 1\)"),
-    ("items", "price", "1,50", r"a number, found '1,50' \(row 1\)"),
-    ("items", "price", "1e999", r"'?inf'? \(rows 1\)"),
+    ("interactions", "timestamp", "20240531", r"'20240531' \(row 1;.*Write it as 2024-05-31"),
+    ("interactions", "timestamp", "2024-02-31", r"'2024-02-31' \(row 1;"),
+    ("interactions", "timestamp", "yesterday", r"'yesterday' \(row 1;"),
+    ("interactions", "timestamp", "-5", r"'-5' \(row 1;"),
+    ("interactions", "rating", "0", r"'?0.0'? \(rows 1;"),
+    ("interactions", "rating", "6", r"'?6.0'? \(rows 1;"),
+    ("interactions", "rating", "five", r"a number, found 'five' \(row 1;"),
+    ("interactions", "quantity", "-2", r"'?-2.0'? \(rows 1;"),
+    ("interactions", "quantity", "0", r"'?0.0'? \(rows 1;"),
+    ("interactions", "price", "inf", r"'?inf'? \(rows 1;"),
+    ("items", "price", "inf", r"'?inf'? \(rows 1;"),
+    ("items", "price", "-inf", r"'?-inf'? \(rows 1;"),
+    ("items", "price", "NaN", r"a number, found 'NaN' \(row 1;"),
+    ("items", "price", "-1", r"'?-1.0'? \(rows 1;"),
+    ("items", "price", "0", r"'?0.0'? \(rows 1;"),
+    ("items", "price", "dear", r"a number, found 'dear' \(row 1;"),
+    ("items", "price", "1,50", r"a number, found '1,50' \(row 1;"),
+    ("items", "price", "1e999", r"'?inf'? \(rows 1;"),
+    ("items", "item_id", "nan", r"'nan' \(row 1;.*stands for no id"),
+    ("reviews", "user_id", "N/A", r"'N/A' \(row 1;.*stands for no id"),
     ("items", "item_id", "tea", r"unique values, found 'tea'"),
     ("items", "item_id", "", r"missing.*rows 1"),
     ("reviews", "rating", "", r"missing.*rows 1"),
-    ("reviews", "rating", "5.5", r"'?5.5'? \(rows 1\)"),
-    ("reviews", "timestamp", "2999-12-31", r"'2999-12-31' \(row 1\)"),
+    ("reviews", "rating", "5.5", r"'?5.5'? \(rows 1;"),
+    ("reviews", "timestamp", "2999-12-31", r"'2999-12-31' \(row 1;"),
     ("users", "user_id", "anna", r"unique values, found 'anna'"),
-    ("impressions", "rank", "0", r"'?0'? \(rows 1\)"),
-    ("impressions", "click", "perhaps", r"true or false, found 'perhaps' \(row 1\)"),
-    ("impressions", "propensity", "0", r"'?0.0'? \(rows 1\)"),
-    ("impressions", "propensity", "1.5", r"'?1.5'? \(rows 1\)"),
+    ("impressions", "rank", "0", r"'?0'? \(rows 1;"),
+    ("impressions", "click", "perhaps", r"true or false, found 'perhaps' \(row 1;"),
+    ("impressions", "propensity", "0", r"'?0.0'? \(rows 1;"),
+    ("impressions", "propensity", "1.5", r"'?1.5'? \(rows 1;"),
     ("impressions", "policy", "", r"missing.*rows 1"),
 )
 
@@ -176,12 +186,19 @@ FILES: Mapping[str, tuple[str, bytes, str]] = {
     "UTF-16": (".csv", TEXT.decode().encode("utf-16"), r"byte 0 \(line 1\) is not UTF-8"),
     "cut off within a letter": (".csv", TEXT + b"carl,caf\xc3", r"line 6\) is not UTF-8"),
     "NUL byte": (".csv", TEXT.replace(b"lamp,0", b"la\0mp,0"), r"byte \d+ \(line 5\) is NUL"),
-    "row too long": (".csv", TEXT + b"carl,tea,0,click,,,,,,\n", "row 4 has 10 cells.* 9: .*carl"),
-    "row too short": (".csv", TEXT + b"carl,tea,0\n", "row 4 has 3 cells, the header 9: .*carl"),
-    "quotation mark left open": (".csv", TEXT + b'carl,tea,0,click,,"a,,,\n', "row 4.*quotation"),
+    "row too long": (".csv", TEXT + b"carl,tea,0,click,,,,,,\n", "line 6 has 10 cells.* 9: .*carl"),
+    "row too short": (".csv", TEXT + b"carl,tea,0\n", "line 6 has 3 cells, the header 9: .*carl"),
+    "quotation mark left open": (
+        ".csv",
+        TEXT + b'carl,tea,0,click,,"a,,,\n',
+        "line 6: .*quotation",
+    ),
     "duplicate column": (".csv", b"user_id,item_id,item_id\na,b,c\n", "'item_id' is there twice"),
     "missing column": (".csv", b"user_id,position\na,0\n", "missing column 'item_id'; found: user"),
-    "other separator": (".csv", b"user_id;item_id;position\na;x;0\n", "missing column 'user_id'"),
+    "other separator": (".csv", b"user_id;item_id;position\na;x;0\n", "separated by ';'; save"),
+    "tabs": (".csv", b"user_id\titem_id\na\tx,1\n", "separated by tabs; save it with commas"),
+    "bars": (".csv", b"user_id|item_id\na|x\n", r"separated by '\|'; save it with commas"),
+    "line for Excel": (".csv", b"sep=;\nuser_id;item_id\na;x\n", "starts with 'sep=;'.*remove"),
     "no order": (".csv", b"user_id,item_id\na,x\n", "missing column 'position', or 'timestamp'"),
     "event without time or place": (
         ".csv",
@@ -191,12 +208,12 @@ FILES: Mapping[str, tuple[str, bytes, str]] = {
     "10 MB field": (
         ".csv",
         TEXT + b"carl,tea,0,click,," + b"x" * 10_000_000 + b",,,\n",
-        r"column 'query' has a cell of 10,000,000 bytes \(row 4, 'xxx.*allowed are 1,000,000",
+        r"column 'query' has a cell of 10,000,000 bytes \('xxx.*, row 4; .*allowed are 1,000,000",
     ),
     "field longer than a block": (
         ".csv",
         TEXT + b"carl,tea,0,click,," + b"x" * 33_000_000 + b",,,\n",
-        "row 4: field larger than field limit",
+        "line 6: field larger than field limit",
     ),
     "parquet that is text": (".parquet", TEXT, "cannot be read as a table"),
     "empty parquet": (".parquet", b"", "cannot be read as a table"),
@@ -205,17 +222,17 @@ FILES: Mapping[str, tuple[str, bytes, str]] = {
     "parquet with nested ids": (
         ".parquet",
         parquet(EVENTS.with_columns(item_id=pl.lit(pl.Series([["x"]])))),
-        r"column 'item_id' expects text.*found \['x'\] \(row 0\)",
+        r"column 'item_id' expects text.*found \['x'\] \(row 0;",
     ),
     "parquet with decimal ids": (
         ".parquet",
         parquet(EVENTS.with_columns(user_id=pl.lit(17850.0))),
-        r"column 'user_id' expects text.*found 17850.0 \(row 0\)",
+        r"column 'user_id' expects text.*found 17850.0 \(row 0;",
     ),
     "parquet with true as position": (
         ".parquet",
         parquet(EVENTS.with_columns(position=pl.lit(True))),
-        r"column 'position' expects a whole number, found True \(row 0\)",
+        r"column 'position' expects a whole number, found True \(row 0;",
     ),
 }
 
@@ -323,6 +340,12 @@ def test_a_misnamed_column_is_refused_with_its_right_name(
         ("reviews", "review.csv"),
         ("users", "User.parquet"),
         ("interactions", "interaction.csv.gz"),
+        ("items", "items.csv.zip"),
+        ("items", "items.txt"),
+        ("items", "items.feather"),
+        ("users", "users.csv.bz2"),
+        ("reviews", "reviews.pq"),
+        ("interactions", "interactions"),
     ],
 )
 def test_a_misnamed_file_is_refused_with_its_right_name(shop: Path, table: str, name: str) -> None:
@@ -332,6 +355,62 @@ def test_a_misnamed_file_is_refused_with_its_right_name(shop: Path, table: str, 
     message = rf"shop/{name}: .*no table '{table}'; save it as .*{table}\.csv .*move it elsewhere"
     with pytest.raises(ReclibError, match=message):
         load(shop)
+
+
+def test_a_folder_in_place_of_a_table_is_refused_beside_good_ones(shop: Path) -> None:
+    (shop / "items").mkdir()
+    (shop / "items.csv").rename(shop / "items" / "part-0.csv")
+    with pytest.raises(ReclibError, match=r"shop/items: .*save it as items\.csv\.gz or items\.csv"):
+        load(shop)
+
+
+# What two tables, or two columns, say of each other
+
+CLASHES: tuple[tuple[str, dict[str, str], str], ...] = (
+    (
+        "items",
+        {"tea,Green": "01,Green", "lamp,A": "02,A"},
+        "interactions.csv: .*'tea'.*'01'; write",
+    ),
+    ("reviews", {"anna": "1", "bert": "2"}, "reviews.csv: column 'user_id' .*'1'.*'anna'; write"),
+    ("reviews", {"tea": "B1", "lamp": "B2"}, "reviews.csv: column 'item_id' .*'B1'.*'tea'; write"),
+    (
+        "interactions",
+        {"tea,0": "tea,9", "tea,1": "tea,8", "anna,,2": "anna,,7"},
+        "contradicts 'timestamp': user 'anna' has position 7 on 2024-06-01 00:00:00, but 8 before "
+        "that, on 2024-05-31 10:05:00; .*'position' can be left out",
+    ),
+    (
+        "items",
+        {"Food > Drinks": "Food|Drinks", ",Home,": ",Home|Lamps,"},
+        r"'Food\|Drinks'; .*A > B",
+    ),
+    (
+        "items",
+        {"Food > Drinks": "\"['Food', 'Tea']\"", ",Home,": ",['Home'],"},
+        r"\['Food', 'Tea'\].*A > B > C",
+    ),
+)
+
+
+@pytest.mark.parametrize(("table", "changes", "message"), CLASHES)
+def test_what_cannot_go_together_is_refused_with_both_sides(
+    shop: Path, table: str, changes: dict[str, str], message: str
+) -> None:
+    text = SHOP[table]
+    for old, new in changes.items():
+        text = text.replace(old, new, 1)
+    (shop / f"{table}.csv").write_text(text)
+    with pytest.raises(ReclibError, match=message):
+        load(shop)
+
+
+def test_a_few_positions_against_the_times_pass(shop: Path) -> None:
+    rows = [f"anna,tea,{place},{1_717_000_000 + place}" for place in range(5)]
+    rows[2] = "anna,tea,2,1717000009"
+    text = "\n".join(["user_id,item_id,position,timestamp", *rows])
+    (shop / "interactions.csv").write_text(text)
+    assert len(load(shop, size="full").interactions) == 5
 
 
 # Lines of the official files
@@ -540,7 +619,7 @@ def test_any_single_bad_cell_is_refused_by_column_and_row(table: str, data: st.D
             validated(read_table(file), model, str(file))
     message = str(error.value)
     assert message.startswith(f"{file}: column '{name}' ")
-    assert f"rows {row})" in message or f"row {row}" in message
+    assert f"rows {row};" in message or f"row {row}" in message
 
 
 # A run that is killed

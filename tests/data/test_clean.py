@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reclib.data.clean import Cleaning, clean_texts, parse_prices
+from reclib.data.clean import Cleaning, clean_texts, drop_hidden, parse_prices
 
 
 def clean_text(text: str | None) -> str:
@@ -37,6 +37,26 @@ def price(text: str | None) -> tuple[float | None, str | None]:
 )
 def test_texts_lose_entities_markup_and_space(raw: str | None, clean: str) -> None:
     assert clean_text(raw) == clean
+
+
+@pytest.mark.parametrize(
+    ("raw", "shown"),
+    [
+        ("A<script type='x'>if (a < b && c > d) {}</script>pen", "A pen"),
+        ("A<STYLE>\np > a {margin: 0}</style >pen", "A pen"),
+        ("A<!-- <b>old</b> -->pen", "A pen"),
+        ("A&lt;style&gt;p {}&lt;/style&gt;pen", "A pen"),
+        (f'A<img src="data:{"x" * 5000}">pen', "A pen"),
+        ("AT&amp;amp;T <b>phone</b>", "AT&amp;amp;T <b>phone</b>"),
+        ("the <script> tag; 3 < 5 and 7 > 2", "the <script> tag; 3 < 5 and 7 > 2"),
+        (None, None),
+    ],
+)
+def test_what_no_browser_shows_is_dropped_and_all_else_stays(
+    raw: str | None, shown: str | None
+) -> None:
+    frame = pl.DataFrame({"text": [raw]}, schema={"text": pl.String})
+    assert frame.select(drop_hidden(pl.col("text"))).item() == shown
 
 
 @given(st.text(max_size=80))

@@ -55,16 +55,39 @@ def test_nobody_left_is_refused_with_the_way_out(make_market: Callable[..., Mark
         prepare(make_market(HISTORIES), min_events=5)
 
 
+def test_nobody_with_the_products_of_a_split_is_not_told_to_ask_for_fewer(
+    make_market: Callable[..., Marketplace],
+) -> None:
+    with pytest.raises(ReclibError, match="no user has 3 .*; bring longer histories$"):
+        prepare(make_market({"anna": "AB"}))
+
+
 def test_nobody_left_is_told_what_cleaning_dropped(
     make_market: Callable[..., Marketplace],
 ) -> None:
-    found = make_market({"anna": "ABC", "bert": "AB"}, timestamp=pd.Timestamp(0, tz="UTC"))
-    with pytest.raises(
-        ReclibError, match=r"cleaning \(5 events without a time, before 1990[^;]*\);"
-    ):
-        prepare(found)
     with pytest.raises(ReclibError, match=r"cleaning \(4 users with fewer than 5 [^;]*\);"):
         prepare(make_market(HISTORIES), min_events=5)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "read"),
+    [
+        (45_443, r" \(one was read as 1970-01-01 12:37\)"),  # a day of a spreadsheet
+        (28_619_280, r" \(one was read as 1970-11-28 05:48\)"),  # minutes since 1970
+        (2024, r" \(one was read as 1970-01-01 00:33\)"),
+        (None, ""),
+    ],
+)
+def test_events_of_which_most_have_an_impossible_time_are_refused_with_one(
+    make_market: Callable[..., Marketplace], seconds: int | None, read: str
+) -> None:
+    good = 1_717_150_000
+    market = make_market({"anna": "ABC"}, timestamp=[seconds, good, seconds])
+    with pytest.raises(
+        ReclibError, match=f"tiny: 2 of 3 events .*in the future{read}; write times"
+    ):
+        prepare(market)
+    prepare(make_market({"anna": "ABCD"}, timestamp=[good, seconds, good + 1, good + 2]))
 
 
 def test_impressions_alone_are_sent_to_the_page_that_reads_some() -> None:
@@ -201,7 +224,7 @@ def test_a_catalogue_of_other_ids_is_refused_with_one_of_each_side(
     make_market: Callable[..., Marketplace], strange: list[str]
 ) -> None:
     found = make_market({"anna": "ABC"}, pd.DataFrame({"item_id": strange}))
-    message = f"tiny, items: column 'item_id' has none .*such as '{strange[0]}'.*such as 'A'; write"
+    message = f"tiny, interactions: column 'item_id' has 3 .*as 'A'.*as '{strange[0]}'; write"
     with pytest.raises(ReclibError, match=message):
         prepare(found)
 

@@ -16,6 +16,7 @@ from reclib.data.schema import (
     Model,
     Reviews,
     Users,
+    check_alike,
     empty_interactions,
     validated,
 )
@@ -98,16 +99,20 @@ def test_a_pandas_table_is_as_good(model: Model) -> None:
     [
         ({"user_id": [None, "a", "b", "b"]}, "user_id", "missing.*rows 0"),
         ({"user_id": ["", "a", "b", "b"]}, "user_id", "''.*rows 0"),
-        ({"user_id": ["a", " \t", "b", "b"]}, "user_id", r"' \\t' \(row 1\)"),
+        ({"user_id": ["a", " \t", "b", "b"]}, "user_id", r"' \\t' \(row 1;"),
         ({"user_id": [1.0, 2.0, 3.0, 4.0]}, "user_id", r"whole numbers, found 1\.0"),
         ({"item_id": ["x", None, "x", None]}, "item_id", "search.*row 1"),
         ({"item_id": ["x", "y", "x", "y"]}, "item_id", "search.*row 3"),
         ({"item_id": ["x", "", "x", None]}, "item_id", "''.*rows 1"),
         ({"position": [0, -1, 0, 1]}, "position", "-1.*rows 1"),
         ({"position": [0, None, 0, 1]}, "position", "missing.*rows 1"),
-        ({"position": ["first", "1", "0", "1"]}, "position", r"'first' \(row 0\)"),
+        ({"position": ["first", "1", "0", "1"]}, "position", r"'first' \(row 0;"),
         ({"position": [0.5, 1.0, 0.0, 1.0]}, "position", r"whole number, found 0\.5"),
-        ({"event": ["click", "buy", "cart", "search"]}, "event", "'buy'.*rows 1"),
+        (
+            {"event": ["click", "buy", "cart", "search"]},
+            "event",
+            "one of search, click, cart, purchase, found 'buy'.*rows 1.*; rename the others",
+        ),
         ({"event": ["click", None, "cart", "search"]}, "event", "missing"),
         ({"rating": [5.0, 11.0, 1.0, None]}, "rating", "11"),
         ({"rating": [5.0, 0.5, 1.0, None]}, "rating", "0.5"),
@@ -130,9 +135,12 @@ def test_a_bad_event_is_refused_by_place_column_and_value(
     [
         ({"item_id": ["x", "x"]}, "item_id", "unique.*'x'"),
         ({"item_id": ["x", None]}, "item_id", "missing"),
-        ({"item_id": [["x"], ["y"]]}, "item_id", r"found \['x'\] \(row 0\)"),
+        ({"item_id": [["x"], ["y"]]}, "item_id", r"found \['x'\] \(row 0;"),
         ({"price": [1.0, -2.0]}, "price", "-2.0"),
-        ({"price": [1.0, 0.0]}, "price", "0.0"),
+        ({"price": [1.0, 0.0]}, "price", "more than 0, found '0.0'.*; leave the cell empty where"),
+        ({"price": ["1", "€12.99"]}, "price", "as 12.99, and the currency into a column 'curr"),
+        ({"price": ["1", "1.299,00"]}, "price", "alone, with a point"),
+        ({"categories": [["Home"], ["Home", "Lamp"]]}, "categories", "as one text, A > B > C"),
         ({"price": ["1", "dear"]}, "price", "dear"),
     ],
 )
@@ -184,8 +192,45 @@ def test_a_missing_column_is_named_beside_those_found(column: str) -> None:
 
 
 def test_one_position_twice_is_refused_by_user_and_position() -> None:
-    with pytest.raises(ReclibError, match="here: user 'a' has 7 twice in column 'position'"):
+    message = "here: user 'a' has 7 twice in column 'position'; .* can be left out"
+    with pytest.raises(ReclibError, match=message):
         validated(interactions(position=7), Interactions, "here")
+
+
+@pytest.mark.parametrize(
+    ("ids", "known", "shown"),
+    [
+        (["5", "12"], ["05", "12"], "'5'; there .*'05'"),
+        (["05", "12"], ["5", "12"], "'05'; there .*'5'"),
+        (["5", "5.0"], ["5"], "'5.0'; there .*'5'"),
+        (["a", "b "], ["a", "b"], "'b '; there .*'b'"),
+        (["x", "y", None], ["a"], "'x'; there .*'a'"),
+    ],
+)
+def test_ids_written_otherwise_in_another_table_are_refused_with_both(
+    ids: list[str | None], known: list[str], shown: str
+) -> None:
+    with pytest.raises(
+        ReclibError, match=f"here: column 'item_id' has .*in items, .*{shown}; write"
+    ):
+        check_alike(pl.Series("item_id", ids), pl.Series(known), "here", "items")
+
+
+@pytest.mark.parametrize(
+    ("ids", "known"),
+    [
+        (["7"], ["007", "7"]),  # two products, one of which nobody met
+        (["a", "old"], ["a", "new"]),
+        (["v1.0", "0a", "a"], ["v1", "a"]),
+        ([None], ["a"]),
+        (["a"], []),
+    ],
+)
+def test_ids_that_only_one_table_has_are_no_mistake(
+    ids: list[str | None], known: list[str]
+) -> None:
+    known_ids = pl.Series(known, dtype=pl.String)
+    check_alike(pl.Series("item_id", ids, dtype=pl.String), known_ids, "here", "items")
 
 
 @pytest.mark.parametrize("model", GOOD, ids=lambda model: model.__name__)

@@ -16,14 +16,14 @@ from reclib.errors import ReclibError
 
 EVENTS = pl.DataFrame(
     {
-        "user_id": ["007", "007", "007", "NA", "NA", "NA"],
-        "item_id": ["None", "01", "1e3", "01", "1e3", "None"],
+        "user_id": ["007", "007", "007", "true", "true", "true"],
+        "item_id": ["true", "01", "1e3", "01", "1e3", "true"],
         "position": [0, 1, 2, 0, 1, 2],
     }
 )
 ITEMS = pl.DataFrame(
     {
-        "item_id": ["None", "01", "1e3"],
+        "item_id": ["true", "01", "1e3"],
         "title": ["NA", "007", "nan"],
         "brand": ["None", None, "null"],
         "price": [1.5, None, 2.0],
@@ -31,15 +31,15 @@ ITEMS = pl.DataFrame(
 )
 REVIEWS = pl.DataFrame(
     {
-        "user_id": ["007", "NA"],
-        "item_id": ["01", "None"],
+        "user_id": ["007", "true"],
+        "item_id": ["01", "true"],
         "rating": [4.0, 5.0],
         "summary": ["N/A", "010"],
         "text": ["true", None],
         "timestamp": [200, 100],
     }
 )
-USERS = pl.DataFrame({"user_id": ["007", "NA"], "country": ["NA", None]})
+USERS = pl.DataFrame({"user_id": ["007", "true"], "country": ["NA", None]})
 IMPRESSIONS = pl.DataFrame(
     {
         "item_id": ["01", "02"],
@@ -91,7 +91,7 @@ def test_a_folder_is_read_in_every_format_with_ids_and_texts_as_text(
         )
     assert found.reviews is not None
     assert found.reviews["timestamp"].dt.epoch("s").to_list() == [200, 100]
-    assert set(prepare(found).item_ids) == {"None", "01", "1e3"}
+    assert set(prepare(found).item_ids) == {"01", "1e3", "true"}
 
 
 def test_ids_of_digits_are_text_in_parquet_too(tmp_path: Path) -> None:
@@ -107,10 +107,10 @@ def test_a_path_as_text_is_as_good_as_a_path(shop: Path) -> None:
 def test_without_a_table_of_items_the_catalogue_is_what_is_named(tmp_path: Path) -> None:
     write(tmp_path / "shop", "interactions", EVENTS)
     found = load(tmp_path / "shop")
-    assert found.items["item_id"].to_list() == ["01", "1e3", "None"]
+    assert found.items["item_id"].to_list() == ["01", "1e3", "true"]
     assert found.reviews is None
     write(tmp_path / "shop", "impressions", IMPRESSIONS)
-    assert load(tmp_path / "shop").items["item_id"].to_list() == ["01", "02", "1e3", "None"]
+    assert load(tmp_path / "shop").items["item_id"].to_list() == ["01", "02", "1e3", "true"]
 
 
 @pytest.mark.parametrize(
@@ -138,9 +138,9 @@ def test_reviews_alone_become_the_interactions(tmp_path: Path) -> None:
     events = found.interactions
     assert events.select("user_id", "item_id", "position", "rating").rows() == [
         ("007", "01", 0, 4.0),
-        ("NA", "None", 0, 5.0),
+        ("true", "true", 0, 5.0),
     ]
-    assert found.items["item_id"].to_list() == ["01", "None"]
+    assert found.items["item_id"].to_list() == ["01", "true"]
     assert found.reviews is not None and len(found.reviews) == 2
 
 
@@ -168,13 +168,15 @@ def test_a_bad_position_of_a_review_is_refused(
 
 
 @pytest.mark.parametrize("size", ["smoke", "full"])
-@pytest.mark.parametrize("ids", [["None ", " 01"], ["none", "1"]])
+@pytest.mark.parametrize("ids", [["True", "01"], ["none", "1"]])
 def test_items_of_which_users_met_none_are_refused_in_every_size(
     crowd: Path, ids: list[str], size: str
 ) -> None:
     # a draw of users keeps the products they met, so it must not come first
     write(crowd, "items", pl.DataFrame({"item_id": ids}))
-    message = rf"crowd/items\.csv: .*such as '{ids[0]}'.*such as 'of u0000'; write them alike"
+    message = (
+        rf"crowd/interactions\.csv: .*such as 'of u0000'.*such as '{ids[0]}'; write them alike"
+    )
     with pytest.raises(ReclibError, match=message):
         load(crowd, size=size)
 
@@ -310,17 +312,20 @@ def test_files_and_columns_that_nothing_reads_are_named_in_the_steps(shop: Path)
     write(shop, "orders", EVENTS)
     for name in ("items_2023.XLSX", "SOURCE.md", ".lock", ".users-half.csv"):
         (shop / name).touch()
-    (shop / "reviews.csv.d").mkdir()
+    (shop / "photos").mkdir()
+    (shop / "items").mkdir()
     found = load(shop, size="full")
     assert [(step.table, step.rows_in, step.rows_out) for step in found.steps] == [
-        *((name, 0, 0) for name in ("items_2023.XLSX", "orders.csv")),
+        *((name, 0, 0) for name in ("items", "items_2023.XLSX", "orders.csv")),
         *(("interactions", 6, 6), ("items", 3, 3)),
     ]
-    assert [step.why for step in found.steps[2:]] == [
+    assert found.steps[0].why.endswith("and end in .csv.gz, .csv, .parquet")
+    assert [step.why for step in found.steps[3:]] == [
         f"not used: {', '.join(others)}",
         "not used: name, old_price",
     ]
-    assert list(prepare(found).steps["table"][:3]) == [
+    assert list(prepare(found).steps["table"][:4]) == [
+        "items",
         "items_2023.XLSX",
         "orders.csv",
         "interactions",
@@ -366,6 +371,29 @@ def test_the_draw_is_the_one_of_the_recorded_runs(crowd: Path) -> None:
     users = np.unique([f"u{user:03d}" for user in range(700)])
     drawn = np.random.default_rng(5).choice(users, 600, replace=False)
     assert set(load(crowd, seed=5).interactions["user_id"]) == set(drawn)
+
+
+def test_a_draw_of_own_data_is_of_users_that_a_split_can_use(
+    crowd: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    events = pl.read_csv(crowd / "interactions.csv")
+    once = pl.DataFrame({"user_id": [f"once{n}" for n in range(5000)], "position": 0})
+    once = once.with_columns(item_id=pl.lit("of u0000")).cast(events.schema).select(events.columns)
+    write(crowd, "interactions", pl.concat([events, once]))
+    users = load(crowd).interactions["user_id"].unique()
+    assert len(users) == 600 and not users.str.starts_with("once").any()
+    assert load(crowd, size="small").interactions["user_id"].n_unique() == 700
+    write(crowd, "interactions", once)
+    (crowd / "reviews.csv").unlink()
+    assert load(crowd).interactions["user_id"].n_unique() == 600, "where nobody has enough"
+
+
+def test_texts_of_own_data_come_without_scripts(shop: Path) -> None:
+    write(shop, "items", ITEMS.with_columns(description=pl.lit("<style>p {}</style>A pen")))
+    write(shop, "reviews", REVIEWS.with_columns(text=pl.lit("Fine<!-- x -->")))
+    found = load(shop, size="full")
+    assert set(found.items["description"]) == {" A pen"}
+    assert found.reviews is not None and set(found.reviews["text"]) == {"Fine "}
 
 
 @pytest.mark.real_data

@@ -224,6 +224,8 @@ def test_an_own_folder_becomes_absolute_and_has_a_safe_name(
     monkeypatch.chdir(folder)
     assert parameters.data_name(".") == "my-shop"
     assert parameters.data_name("elsewhere/simulated") == "own-simulated"
+    assert parameters.data_name("elsewhere/benchmarks") == "own-benchmarks"
+    assert parameters.data_name("магазин") != parameters.data_name("店")
 
 
 @pytest.mark.parametrize("name", ["amazon-beauty", "amazon-2014-Beauty", "my shop"])

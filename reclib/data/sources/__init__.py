@@ -2,14 +2,16 @@
 
 import inspect
 import re
+import zlib
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import polars as pl
 
 from reclib import paths
-from reclib.data.schema import Marketplace
+from reclib.data.schema import SHORTEST, Marketplace
 from reclib.data.simulate import simulate
 from reclib.data.sources import folder
 from reclib.data.sources._registry import SOURCES, Source
@@ -51,7 +53,8 @@ def load(
     size
         ``smoke``, ``small`` or ``paper`` for the simulated marketplace; for real data
         ``full`` is everything, ``smoke`` and ``small`` are 600 and 3,000 randomly drawn
-        users with the products they touched. Data that follow no user are loaded whole.
+        users with the products they touched; of your own data, users with three different
+        products, if any. Data that follow no user are loaded whole.
     seed
         Of the simulation, or of the draw of users.
     text_signal, items_factor, reviews_factor
@@ -84,10 +87,12 @@ def load(
             raise ReclibError(f"{name} is {value}, but only simulated data have it, not {data}")
     source = SOURCES.get(data)
     if source is None:
-        everything = replace(folder.read(place), name=own_name(place))
+        everything = replace(folder.read_own(place), name=own_name(place))
     else:
         everything = replace((source.read or folder.read)(place), name=data)
-    return everything if size == "full" else _draw(everything, SAMPLED_USERS[size], seed)
+    if size == "full":
+        return everything
+    return _draw(everything, SAMPLED_USERS[size], seed, lasting=source is None)
 
 
 def check_size(data: str, size: str) -> None:
@@ -124,10 +129,15 @@ def find_folder(data: str) -> Path | None:
 
 
 def own_name(place: Path) -> str:
-    """Return the last part of a folder of the user's own, made safe and unlike any known set's."""
+    """Return the last part of a folder of the user's own, made safe and unlike any known name.
+
+    One without a Latin letter or a digit gets a number that follows from it.
+    """
     safe = re.sub(r"[^A-Za-z0-9._]+", "-", place.name).strip("-.")
-    known = {name.replace("/", "-") for name in SOURCES}
-    return f"own-{safe}" if safe in known or not safe else safe
+    known = {name.replace("/", "-") for name in SOURCES} | {"benchmarks", "sweeps"}
+    if not safe:
+        return f"own-{zlib.crc32(place.name.encode()):08x}"
+    return f"own-{safe}" if safe in known else safe
 
 
 def data_files(data: str) -> Mapping[str, Path]:
@@ -174,10 +184,18 @@ def _find_public(source: Source) -> Path:
     )
 
 
-def _draw(marketplace: Marketplace, n_users: int, seed: int) -> Marketplace:
-    """Keep a seeded draw of users; all of them where there are no more."""
-    users = marketplace.interactions["user_id"].unique().sort().to_numpy()
-    if len(users) <= n_users:
+def _draw(marketplace: Marketplace, n_users: int, seed: int, *, lasting: bool) -> Marketplace:
+    """Keep a seeded draw of users; all of them where there are no more.
+
+    With `lasting`, of those who have the products that a split needs, if there are any; known
+    sets are drawn from all users, for recorded results depend on it.
+    """
+    products = marketplace.interactions.group_by("user_id").agg(
+        n=pl.col("item_id").drop_nulls().n_unique()
+    )
+    if len(products) <= n_users:
         return marketplace
-    drawn = np.random.default_rng(seed).choice(users, n_users, replace=False)
+    enough = products.filter(pl.col("n") >= SHORTEST) if lasting else products
+    users = (enough if len(enough) else products)["user_id"].sort().to_numpy()
+    drawn = np.random.default_rng(seed).choice(users, min(n_users, len(users)), replace=False)
     return marketplace.only_users(drawn.tolist())

@@ -2,18 +2,21 @@
 
 import re
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from difflib import get_close_matches
 from pathlib import Path
 
 import polars as pl
+import polars.selectors as cs
 
-from reclib.data.clean import Cleaning
+from reclib.data.clean import Cleaning, drop_hidden
+from reclib.data.conversion import ROWS
 from reclib.data.schema import (
     TABLES,
     Interactions,
     Marketplace,
     Step,
-    check_catalogue,
+    check_alike,
     empty_interactions,
     validated,
 )
@@ -21,7 +24,15 @@ from reclib.data.tables import SUFFIXES, read_table, typed
 from reclib.errors import ReclibError
 
 FILES = tuple(table + suffix for table in TABLES for suffix in SUFFIXES)
-TABLE_LIKE = re.compile(r"\.(csv|tsv|parquet|xlsx?|jsonl?)(\.gz)?$", re.IGNORECASE)
+TABLE_LIKE = re.compile(
+    rf"^({'|'.join(TABLES)})(\.|$)|\.(csv|tsv|parquet|xlsx?|jsonl?)(\.gz)?$", re.IGNORECASE
+)
+# ids that are none, or that no other table may write alike, and how to mend them
+ODD_IDS = {
+    r"^(NULL|null|nan|NaN|None|\\N|N/A|NA|<NA>)$": "this stands for no id: take out events of "
+    "unknown users and of no product, empty the cell of a search, or rename what is a true id",
+    r"^\s+\S|\S\s+$": "cut the white space off its ends, in all tables",
+}
 ALIKE = 0.75  # difflib's ratio, at which category is categories, and invoice is not device
 
 
@@ -48,13 +59,15 @@ def read(folder: Path) -> Marketplace:
     ReclibError
         A table that cannot be read, breaks the schema or is there in two formats; a file or
         a column whose name is nearly that of one that is missing; no table that tells what
-        users did or saw; items of which users met none.
+        users did or saw; ids that are none, have spaces at their ends or are written otherwise
+        than in the other tables; positions against the times; categories in another notation.
     """
     files = {table: file for table in TABLES if (file := _find(folder, table))}
     steps = _other_files(folder, files)
     found = {table: read_table(file) for table, file in files.items()}
     for table, file in files.items():
         steps += _other_columns(found[table], table, str(file))
+        _check_ids(found[table], str(file))
     tables = {
         table: validated(found[table], TABLES[table], str(file))
         for table, file in files.items()
@@ -70,8 +83,16 @@ def read(folder: Path) -> Marketplace:
         raise ReclibError(
             f"{folder / 'interactions'}: no such table; expected one of {', '.join(SUFFIXES)}"
         )
+    known = [events["item_id"]]
     if "items" in tables:
-        check_catalogue(tables["items"], events, str(files["items"]))
+        _check_categories(tables["items"], str(files["items"]))
+        known.append(tables["items"]["item_id"])
+        where = files.get("interactions", files.get("reviews", folder))
+        check_alike(events["item_id"], known[1], str(where), "items")
+    if "reviews" in tables:
+        reviews, where = tables["reviews"], files["reviews"]
+        check_alike(reviews["user_id"], events["user_id"], str(where), "interactions")
+        check_alike(reviews["item_id"], pl.concat(known), str(where), "interactions or items")
     return Marketplace(
         name=folder.name,
         interactions=events,
@@ -80,6 +101,20 @@ def read(folder: Path) -> Marketplace:
         reviews=tables.get("reviews"),
         impressions=tables.get("impressions"),
         steps=tuple(steps),
+    )
+
+
+def read_own(folder: Path) -> Marketplace:
+    """Read a folder of the user's own: as `read`, without what no browser shows of its texts.
+
+    The public sets in the same form keep all their texts, for recorded results depend on them.
+    """
+    found = read(folder)
+    texts = cs.by_name("title", "description", "summary", "text", require_all=False)
+    return replace(
+        found,
+        items=found.items.with_columns(drop_hidden(texts)),
+        reviews=None if found.reviews is None else found.reviews.with_columns(drop_hidden(texts)),
     )
 
 
@@ -99,8 +134,8 @@ def placed(events: pl.DataFrame, where: str) -> pl.DataFrame:
     unknown_time = events["timestamp"].is_null().arg_true()
     if len(unknown_time):
         raise ReclibError(
-            f"{where}: column 'timestamp' is missing in row {unknown_time[0]}; the position of "
-            "an event follows from its time, so give either to every event"
+            f"{where}: column 'timestamp' is missing in row {unknown_time[0]} ({ROWS}); the "
+            "position of an event follows from its time, so give either to every event"
         )
     # ranks among equals follow the rows, so events of one moment keep the order of the file
     return events.with_columns(
@@ -122,17 +157,17 @@ def _other_files(folder: Path, files: Mapping[str, Path]) -> list[Step]:
     absent = [table for table in TABLES if table not in files]
     steps = []
     for file in sorted(folder.iterdir()):
-        if file.name.startswith(".") or not TABLE_LIKE.search(file.name) or not file.is_file():
+        if file.name.startswith(".") or not TABLE_LIKE.search(file.name) or not file.exists():
             continue
         if any(file.samefile(known) for known in files.values()):  # on a Mac, as Items.csv too
             continue
         if meant := _meant(file.name.partition(".")[0], absent):
             forms = " or ".join(meant + suffix for suffix in SUFFIXES)
             raise ReclibError(
-                f"{file}: nothing reads a file of this name, and there is no table {meant!r}; "
-                f"save it as {forms}, or move it elsewhere if it is something else"
+                f"{file}: nothing reads a file or a folder of this name, and there is no table "
+                f"{meant!r}; save it as {forms}, or move it elsewhere if it is something else"
             )
-        why = f"not read; tables are called {', '.join(TABLES)}"
+        why = f"not read; tables are called {', '.join(TABLES)}, and end in {', '.join(SUFFIXES)}"
         steps.append(Step(file.name, "set other files apart", 0, 0, why))
     return steps
 
@@ -169,8 +204,8 @@ def _meant(name: str, absent: Iterable[str]) -> str | None:
 
 def _events(table: pl.DataFrame, where: str) -> pl.DataFrame:
     if "position" not in table.columns and "user_id" in table.columns:
-        table = placed(typed(table, Interactions, where), where)
-    return validated(table, Interactions, where)
+        return validated(placed(typed(table, Interactions, where), where), Interactions, where)
+    return _in_order(validated(table, Interactions, where), where)
 
 
 def _reviewed(reviews: pl.DataFrame, where: str) -> pl.DataFrame:
@@ -179,7 +214,58 @@ def _reviewed(reviews: pl.DataFrame, where: str) -> pl.DataFrame:
         reviews = placed(reviews, where)
     columns = ("user_id", "item_id", "position", "rating", "timestamp")
     events = reviews.select(name for name in columns if name in reviews.columns)
-    return validated(events, Interactions, where)
+    return _in_order(validated(events, Interactions, where), where)
+
+
+def _in_order(events: pl.DataFrame, where: str) -> pl.DataFrame:
+    """Refuse positions of which most run against the times, as where the newest is 0."""
+    columns = ("user_id", "position", "timestamp")
+    if "timestamp" not in events.columns:
+        return events
+    told = events.select(columns).drop_nulls().sort("user_id", "position")
+    pairs = pl.concat([told[:-1], told[1:].rename("next_{}".format)], how="horizontal")
+    moved = pairs.filter(
+        pl.col("user_id") == pl.col("next_user_id"),
+        pl.col("timestamp") != pl.col("next_timestamp"),
+    )
+    back = moved.filter(pl.col("timestamp") > pl.col("next_timestamp"))
+    if 2 * len(back) > len(moved):
+        row = back.row(0, named=True)
+        raise ReclibError(
+            f"{where}: column 'position' contradicts 'timestamp': user {row['user_id']!r} has "
+            f"position {row['position']} on {row['timestamp']:%Y-%m-%d %H:%M:%S}, but "
+            f"{row['next_position']} before that, on {row['next_timestamp']:%Y-%m-%d %H:%M:%S}; 0 "
+            "is the oldest. The column 'position' can be left out: the order follows from the times"
+        )
+    return events
+
+
+def _check_ids(frame: pl.DataFrame, where: str) -> None:
+    """Refuse ids that mean that there is none, and those that white space sets apart."""
+    texts = cs.by_name("user_id", "item_id", require_all=False) & cs.string(
+        include_categorical=True
+    )
+    for ids in frame.select(texts.cast(pl.String)):
+        for pattern, mend in ODD_IDS.items():
+            rows = ids.str.contains(pattern).arg_true()
+            if len(rows):
+                raise ReclibError(
+                    f"{where}: column {ids.name!r} has {ids[rows[0]]!r} (row {rows[0]}; {ROWS}) "
+                    f"and {len(rows) - 1:,} more like it; {mend}"
+                )
+
+
+def _check_categories(items: pl.DataFrame, where: str) -> None:
+    """Refuse paths in another notation, each of which would be one long name."""
+    if "categories" not in items.columns:
+        return
+    paths = items["categories"].drop_nulls()
+    other = paths.filter(paths.str.contains(r"^\s*\[|\|"))
+    if 2 * len(other) > len(paths) and not paths.str.contains(" > ", literal=True).any():
+        raise ReclibError(
+            f"{where}: column 'categories' has {other[0]!r}; write the path of a product's "
+            "categories as A > B > C"
+        )
 
 
 def _named(tables: list[pl.DataFrame]) -> pl.DataFrame:
