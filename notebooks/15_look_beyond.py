@@ -166,8 +166,8 @@ for group, n in sizes.items():
         "more" if low > 0 else "less" if high < 0 else "not clearly more or less"
     )
     lines.append(
-        f"- To {n:,} {group} users the fusion with it shows **{found}** of the long tail: "
-        f"{value:+.3f} [{low:+.3f}, {high:+.3f}] of a list."
+        f"- To {n:,} {group} users the fusion with the language model shows **{found}** of the "
+        f"long tail: {value:+.3f} [{low:+.3f}, {high:+.3f}] of a list."
     )
 display(Markdown("\n".join(lines)))
 

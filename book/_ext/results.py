@@ -23,6 +23,7 @@ and ``{scorecard}`` for the paper's claims, with ``name``. Those of the pages on
 `study_pages`.
 """
 
+import math
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import ClassVar
@@ -40,7 +41,11 @@ from sphinx.util.docutils import SphinxDirective
 
 UNRANKED = ("random", "always-yes")  # yardsticks: they may lead a column and mean nothing by it
 PAIRED = "-vs-"  # rows of differences, shown only where a page names them
-LEVEL = 0.05  # of p-values after Holm's correction
+OPTIONS = {
+    "protocol": directives.unchanged_required,
+    "metrics": str.split,
+    "name": directives.unchanged,
+}
 Column = dict[str, Number]
 
 
@@ -64,10 +69,15 @@ def written(column: Column) -> Iterator[nodes.Node]:
     for name, number in column.items():
         value, interval = number.written(places)
         mark = marks.get(shown[name], "other") if name not in UNRANKED else "other"
-        cell = nodes.inline("", "", nodes.inline(value, value, classes=["value", mark]))
-        if interval:
-            cell += [nodes.Text(" "), nodes.inline(interval, interval, classes=["interval"])]
-        yield cell
+        yield stacked(value, mark, interval)
+
+
+def stacked(value: str, mark: str, *below: str) -> nodes.inline:
+    """Set a marked value over what belongs to it, which may be empty."""
+    cell = nodes.inline("", "", nodes.inline(value, value, classes=["value", mark]))
+    for part in filter(None, below):
+        cell += [nodes.Text(" "), nodes.inline(part, part, classes=["interval"])]
+    return cell
 
 
 class ResultsTable(SphinxDirective):
@@ -78,13 +88,8 @@ class ResultsTable(SphinxDirective):
 
     optional_arguments = 1
     has_content = True
-    option_spec: ClassVar = {
-        "protocol": directives.unchanged_required,
-        "models": str.split,
-        "metrics": str.split,
-        "name": directives.unchanged,
-    }
-    rows = "model"
+    option_spec: ClassVar = {**OPTIONS, "models": str.split}
+    rows, listed, paired = "model", "models", False
 
     def source(self) -> tuple[Level, Path]:
         """Return the protocols and the file they come from."""
@@ -102,7 +107,10 @@ class ResultsTable(SphinxDirective):
             names = self.names(models)
             metrics = self.options.get("metrics") or list(models[names[0]])
             columns = [{name: models[name][metric] for name in names} for metric in metrics]
-            cells = [list(self.written(models, metric, names)) for metric in metrics]
+            cells = [
+                list(self.written(column, models, metric))
+                for metric, column in zip(metrics, columns, strict=True)
+            ]
         except MissingResult as error:
             raise self.error(str(error)) from error
         file = path.as_posix()
@@ -110,12 +118,13 @@ class ResultsTable(SphinxDirective):
         return [self.table(names, metrics, cells), self.footer(columns, file)]
 
     def names(self, models: Level) -> list[str]:
-        """Return the rows: the models named, or all."""
-        return self.options.get("models") or [name for name in models if PAIRED not in name]
+        """Return the rows: those named, or all of their kind."""
+        found = [name for name in models if (PAIRED in name) == self.paired]
+        return self.options.get(self.listed) or found
 
-    def written(self, models: Level, metric: str, names: list[str]) -> Iterable[nodes.Node]:
+    def written(self, column: Column, models: Level, metric: str) -> Iterable[nodes.Node]:
         """Write a column, its highest value bold and the second underlined."""
-        return written({name: models[name][metric] for name in names})
+        return written(column)
 
     def table(
         self, names: list[str], metrics: list[str], cells: list[list[nodes.Node]]
@@ -151,38 +160,22 @@ class ResultsTable(SphinxDirective):
 class DifferencesTable(ResultsTable):
     """``{differences-table} <data>``: pairs of models down, each with interval and p-value."""
 
-    option_spec: ClassVar = {
-        "protocol": directives.unchanged_required,
-        "pairs": str.split,
-        "metrics": str.split,
-        "name": directives.unchanged,
-    }
-    rows = "paired difference"
+    option_spec: ClassVar = {**OPTIONS, "pairs": str.split}
+    rows, listed, paired = "paired difference", "pairs", True
 
-    def names(self, models: Level) -> list[str]:
-        """Return the rows: the pairs named, or all."""
-        return self.options.get("pairs") or [name for name in models if PAIRED in name]
+    def written(self, column: Column, models: Level, metric: str) -> Iterable[nodes.Node]:
+        """Write a column of differences with their signs; what is found is bold."""
+        from reclib.study.tables import is_found  # seconds, which no other page should pay
 
-    def written(self, models: Level, metric: str, names: list[str]) -> Iterable[nodes.Node]:
-        """Write a column of differences with their signs; bold is what the test has found.
-
-        Where there is no test, that is an interval without 0.
-        """
-        column: Column = {name: models[name][metric] for name in names}
         places = decimals(*(x for n in column.values() for x in (n.point, n.low, n.high)))
         for name, number in column.items():
             value, interval = number.written(places, signed=True)
-            below = [interval] if interval else []
-            found = number.low > 0 or number.high < 0
+            p, chance = math.nan, ""
             if f"p_{metric}" in models[name]:
                 p = models[name][f"p_{metric}"].point
-                below.append("p < .001" if p < 0.001 else f"p = {p:.3f}".replace("0.", "."))
-                found = p < LEVEL
-            mark = "first" if found else "other"
-            cell = nodes.inline("", "", nodes.inline("", value, classes=["value", mark]))
-            for part in below:
-                cell += [nodes.Text(" "), nodes.inline("", part, classes=["interval"])]
-            yield cell
+                chance = "p < .001" if p < 0.001 else f"p = {p:.3f}".replace("0.", ".")
+            mark = "first" if is_found(number.low, number.high, p) else "other"
+            yield stacked(value, mark, interval, chance)
 
     def label(self, name: str) -> nodes.Node:
         """Write which model's value is taken from which."""

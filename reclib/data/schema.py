@@ -278,8 +278,8 @@ def check_alike(ids: pl.Series, known: pl.Series, where: str, whose: str) -> Non
     is_known = ids.is_in(known.implode())
     if is_known.all():
         return
-    strange, known = (side.drop_nulls().unique(maintain_order=True) for side in (ids, known))
-    strange = strange.filter(~strange.is_in(known.implode()))
+    strange = ids.filter(~is_known).unique(maintain_order=True)
+    known = known.drop_nulls().unique(maintain_order=True)
     left = pl.DataFrame({"bare": _bare(strange), "one": strange})
     right = pl.DataFrame({"bare": _bare(known), "other": known})
     alike = left.join(right, on="bare", maintain_order="left_right").drop("bare")

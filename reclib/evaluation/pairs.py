@@ -49,10 +49,7 @@ def n_drawable(fold: Fold, *, weighting: str = "uniform") -> Indices:
     ReclibError
         If the weighting is unknown.
     """
-    chance, known = _drawn_from(fold, weighting)
-    free = np.count_nonzero(chance) - known.astype(np.int64) @ (chance > 0)
-    counts: Indices = free[fold.relevant.tocoo().row]
-    return counts
+    return _free(fold, *_drawn_from(fold, weighting))
 
 
 def sample_pairs(
@@ -86,7 +83,7 @@ def sample_pairs(
     """
     chance, known = _drawn_from(fold, weighting)
     n_items = len(chance)
-    free = n_drawable(fold, weighting=weighting)
+    free = _free(fold, chance, known)
     most = int(free.max(initial=0))
     if not 1 <= negatives <= most:
         raise _impossible(negatives, most)
@@ -116,6 +113,13 @@ def _drawn_from(fold: Fold, weighting: str) -> tuple[Floats, sp.csr_array]:
     counts = np.bincount(fold.train.matrix.indices, minlength=n_items).astype(float)
     chance = counts if weighting == "popularity" else np.ones(n_items)
     return chance, sp.csr_array(fold.train.matrix.astype(bool) + fold.relevant.astype(bool))
+
+
+def _free(fold: Fold, chance: Floats, known: sp.csr_array) -> Indices:
+    """Count what is left to draw beside each positive."""
+    free = np.count_nonzero(chance) - known.astype(np.int64) @ (chance > 0)
+    counts: Indices = free[fold.relevant.tocoo().row]
+    return counts
 
 
 def _impossible(negatives: int, most: int) -> ReclibError:

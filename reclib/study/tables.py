@@ -93,15 +93,19 @@ def difference_table(metrics: pd.DataFrame, names: Sequence[str]) -> Styler:
 
 
 def verdict(value: float, low: float, high: float, p: float = np.nan) -> str:
-    """Say in words what a paired difference means.
+    """Say in words what a paired difference means, if `is_found`."""
+    if not is_found(low, high, p):
+        return "not told apart from"
+    return "better than" if value > 0 else "worse than"
+
+
+def is_found(low: float, high: float, p: float = np.nan) -> bool:
+    """Say whether a paired difference was found.
 
     By its p-value at a level of 5 %, which is corrected for the number of comparisons;
     where there is none, by whether the 95 % interval leaves out 0.
     """
-    found = low > 0 or high < 0 if np.isnan(p) else p < 0.05
-    if not found:
-        return "not told apart from"
-    return "better than" if value > 0 else "worse than"
+    return low > 0 or high < 0 if np.isnan(p) else p < 0.05
 
 
 def history_table(metrics: pd.DataFrame, pair: str, name: str) -> Styler:
