@@ -110,14 +110,15 @@ def encode(
         raise ReclibError(f"batch_tokens is {batch_tokens}; allowed is 1 or more")
     chosen = choose_device(device)
     precision = "bfloat16" if computes_bfloat16(chosen) else "float32"
-    settings = (encoder, pooling, max_length, precision)
-    file = entry("embeddings", key=(list(texts), settings), code=CODE).with_suffix(".npy")
+    settings = (encoder, max_length, precision)
+    key = (list(texts), pooling, settings)
+    file = entry("embeddings", key=key, code=CODE).with_suffix(".npy")
     kept = _read(file)
     if kept is None:
         distinct, where = np.unique(np.asarray(texts, dtype=object), return_inverse=True)
         order = np.argsort([-len(text) for text in distinct], kind="stable")
         parts = [distinct[order[start : start + PART]] for start in range(0, len(order), PART)]
-        model = _LazyModel(encoder, pooling, chosen, precision)
+        model = _LazyModel(encoder, chosen, precision)
         done = [
             cached(
                 "embeddings/parts",
@@ -128,7 +129,8 @@ def encode(
             for part in _bar(parts, progress)
         ]
         place = np.argsort(order)
-        matrix = np.concatenate([vectors for vectors, _ in done])[place[where]]
+        asked = POOLINGS.index(pooling)
+        matrix = np.concatenate([vectors[:, asked] for vectors, _ in done])[place[where]]
         record: dict[str, Any] = {
             "texts": len(distinct),
             "seconds": sum(seconds for _, seconds in done),
@@ -157,9 +159,8 @@ def _bar(parts: list[NDArray[Any]], progress: bool) -> Iterable[NDArray[Any]]:
 class _LazyModel:
     """Loads the model at the first text that is not cached."""
 
-    def __init__(self, encoder: str, pooling: str, device: str, precision: str) -> None:
+    def __init__(self, encoder: str, device: str, precision: str) -> None:
         self.encoder = encoder
-        self.pooling = pooling
         self.device = device
         self.dtype: torch.dtype = getattr(torch, precision)
         self.loaded: tuple[PreTrainedTokenizerBase, PreTrainedModel] | None = None
@@ -167,7 +168,11 @@ class _LazyModel:
     def encode(
         self, texts: NDArray[Any], max_length: int, batch_tokens: int
     ) -> tuple[NDArray[np.float32], float]:
-        """One vector for each text, and the seconds that took."""
+        """Read texts; return the vectors of all poolings, and the seconds that took.
+
+        Vectors have the shape (n_texts, n_poolings, n_dimensions): they come from one reading,
+        so that another pooling costs nothing later.
+        """
         started = time.perf_counter()
         if self.loaded is None:
             self.loaded = load_encoder(self.encoder, self.device, self.dtype)
@@ -180,23 +185,42 @@ class _LazyModel:
             order.append(rows)
             batch = pad_sequence([tokens[row] for row in rows], batch_first=True)
             real = torch.arange(batch.shape[1]) < torch.from_numpy(length[rows])[:, None]
-            vectors.append(self._pooled(model, batch.to(self.device), real.to(self.device)))
+            vectors.append(_read_batch(model, batch.to(self.device), real.to(self.device)))
         place = np.argsort(np.concatenate(order))
         return np.concatenate(vectors)[place], time.perf_counter() - started
 
-    def _pooled(
-        self, model: "PreTrainedModel", tokens: torch.Tensor, real: torch.Tensor
-    ) -> NDArray[np.float32]:
-        """Vectors of a batch; what is not `real` is padding, whatever its token."""
-        with torch.inference_mode():
-            hidden = model(input_ids=tokens, attention_mask=real.long()).last_hidden_state.float()
-            if self.pooling == "cls":
-                pooled = hidden[:, 0]  # (batch, dim)
-            else:
-                kept = real.unsqueeze(-1).float()  # (batch, tokens, 1)
-                pooled = (hidden * kept).sum(1) / kept.sum(1)
-        vectors: NDArray[np.float32] = pooled.cpu().numpy()
-        return vectors
+
+def _read_batch(
+    model: "PreTrainedModel", tokens: torch.Tensor, real: torch.Tensor
+) -> NDArray[np.float32]:
+    with torch.inference_mode():
+        hidden = model(input_ids=tokens, attention_mask=real.long()).last_hidden_state.float()
+        pooled = torch.stack([pool(hidden, real, pooling) for pooling in POOLINGS], dim=1)
+    vectors: NDArray[np.float32] = pooled.cpu().numpy()
+    return vectors
+
+
+def pool(hidden: torch.Tensor, real: torch.Tensor, pooling: str) -> torch.Tensor:
+    """Make one vector of the hidden states of a text.
+
+    Parameters
+    ----------
+    hidden
+        Shape (n_texts, n_tokens, n_dimensions).
+    real
+        Which tokens are of the text, shape (n_texts, n_tokens); the others are padding.
+    pooling
+        As in `encode`.
+
+    Returns
+    -------
+    Tensor
+        Shape (n_texts, n_dimensions).
+    """
+    if pooling == "cls":
+        return hidden[:, 0]
+    kept = real.unsqueeze(-1)
+    return (hidden * kept).sum(1) / kept.sum(1)
 
 
 def batches(length: NDArray[np.int64], batch_tokens: int) -> Iterator[NDArray[np.int64]]:

@@ -11,7 +11,7 @@ from torch.nn import functional
 from torch.nn.utils.rnn import pad_sequence
 
 from reclib.models.base import Scores
-from reclib.models.encoder import batches
+from reclib.models.encoder import batches, pool
 from reclib.models.tasks import Heads
 
 READ = {"cpu": 8192}  # tokens that go through the model at once, padding included
@@ -128,7 +128,4 @@ class Reader(nn.Module):
         length = torch.from_numpy(lengths).to(tokens.device)
         real = torch.arange(tokens.shape[1], device=tokens.device) < length[:, None]
         seen = self.model(input_ids=tokens, attention_mask=real.long())
-        hidden: Tensor = seen.last_hidden_state.float()  # (n, tokens, n_dimensions)
-        if self.pooling == "cls":
-            return hidden[:, 0]
-        return (hidden * real[:, :, None]).sum(1) / length[:, None]
+        return pool(seen.last_hidden_state.float(), real, self.pooling)

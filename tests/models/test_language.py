@@ -231,6 +231,15 @@ def test_the_second_time_comes_from_the_disk(
     assert (again.texts, again.seconds) == (embedded.texts, embedded.seconds)
 
 
+def test_another_pooling_needs_no_second_reading(
+    embedded: encoder.Embeddings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(encoder, "load_encoder", lambda *_: pytest.fail("loaded again"))
+    first = encode(TEXTS, pooling="cls", device="cpu", progress=False)
+    assert first.vectors.shape == embedded.vectors.shape
+    assert not np.allclose(first.vectors, embedded.vectors, atol=0.1)
+
+
 def test_an_interrupted_run_goes_on_where_it_stopped(
     fresh_cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -240,7 +249,7 @@ def test_an_interrupted_run_goes_on_where_it_stopped(
         calls.append(len(texts))
         if len(calls) == 3:
             raise KeyboardInterrupt
-        return np.array([[len(text)] for text in texts], np.float32), 1.0
+        return np.array([[[len(text)]] for text in texts], np.float32), 1.0
 
     monkeypatch.setattr(encoder, "PART", 2)
     monkeypatch.setattr(encoder._LazyModel, "encode", vectors)
@@ -258,7 +267,7 @@ def test_a_broken_file_of_vectors_is_made_again(
     fresh_cache: Path, monkeypatch: pytest.MonkeyPatch, damage: str
 ) -> None:
     def vectors(self: object, texts: np.ndarray, *_: object) -> tuple[np.ndarray, float]:
-        return np.array([[len(text)] * 40 for text in texts], np.float32), 1.0
+        return np.array([[[len(text)] * 40] for text in texts], np.float32), 1.0
 
     monkeypatch.setattr(encoder._LazyModel, "encode", vectors)
     before = encode(["a", "bb"], device="cpu", progress=False)
