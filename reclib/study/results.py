@@ -7,6 +7,7 @@ trial of the tuning; ``provenance.json`` says what made them.
 
 import hashlib
 import json
+import math
 import os
 import shutil
 from collections.abc import Iterable, Mapping, Sequence
@@ -17,6 +18,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pandera.polars as pa
+import scipy.stats
 
 from reclib import cache, paths
 from reclib.data.schema import validated
@@ -85,6 +87,7 @@ MEASURED = (
 RECORDED = (METRICS_FILE, COSTS_FILE, TRIALS_FILE, *MEASURED, PROVENANCE_FILE, "headline.svg")
 RUN_FOLDER = "RECLIB_RUN_FOLDER"  # the environment variable that names a folder for one run
 KEY = ["data", "protocol", "variant", "model", "metric"]
+ACCURACY = ("precision", "recall", "f1", "ndcg", "mrr", "map", "hit_rate")
 SHOWN = "ndcg@10"  # of every recorded run with lists, in the README and the book
 
 _ANY: dict[str, Any] = {
@@ -390,23 +393,28 @@ def compare(metrics: pd.DataFrame, recorded: pd.DataFrame) -> pd.DataFrame:
     """Return the rows of `metrics` that do not agree with the recorded ones.
 
     A value may differ by 1e-6, or by a tenth of the half-width of the recorded 95 % interval
-    where that is more: other hardware rounds the encoder's numbers otherwise. The band never
-    reaches 0, so that a metric that collapsed is always caught; only a recorded difference
-    whose own interval lies on both sides of 0 may cross it. Numbers of users and seeds, and
-    "not measurable", must agree exactly, and every row must be on both sides. p-values and
-    deviations between seeds must be there, but follow from the rest, so their values may
-    differ.
+    where that is more: other hardware rounds the encoder's numbers otherwise. Where models
+    were fitted with several seeds, accuracy may also differ by as much as with other seeds:
+    rounding sends a training another way, as a seed does. The band never reaches 0, so that a
+    metric that collapsed is always caught; only a recorded difference whose own interval lies
+    on both sides of 0 may cross it. Numbers of users and seeds, and "not measurable", must
+    agree exactly, and every row must be on both sides. p-values and deviations between seeds
+    must be there, but follow from the rest, so their values may differ.
 
     Returns
     -------
     pandas.DataFrame
         `KEY`, ``recorded``, ``found``, ``tolerance`` and ``problem``.
     """
+    tenth = (0.1 * (recorded["high"] - recorded["low"]) / 2).fillna(0)
+    tolerance = tenth.clip(lower=_seed_bands(recorded)).clip(lower=1e-6)
+    recorded = recorded.assign(tolerance=tolerance)
     both = recorded.merge(metrics, on=KEY, how="outer", suffixes=("_old", ""), indicator=True)
     old, new = both["value_old"], both["value"]
-    tolerance = (0.1 * (both["high_old"] - both["low_old"]) / 2).fillna(0).clip(lower=1e-6)
     undecided = (both["low_old"] < 0) & (both["high_old"] > 0)
-    capped = tolerance.where(undecided | (old == 0), np.minimum(tolerance, old.abs() / 2))
+    capped = both["tolerance"].where(
+        undecided | (old == 0), np.minimum(both["tolerance"], old.abs() / 2)
+    )
     derived = both["metric"].str.startswith(("p_", "seed_sd_")) & old.notna() & new.notna()
     same = ((old - new).abs() <= capped) | (old.isna() & new.isna()) | derived
     problem = np.select(
@@ -421,6 +429,33 @@ def compare(metrics: pd.DataFrame, recorded: pd.DataFrame) -> pd.DataFrame:
     )
     report = both[KEY].assign(recorded=old, found=new, tolerance=capped, problem=problem)
     return report[report["problem"] != ""].reset_index(drop=True)
+
+
+def _seed_bands(recorded: pd.DataFrame) -> "pd.Series[float]":
+    """How far each value would lie from that of as many other seeds, in 99 of 100 cases.
+
+    The deviation between seeds is recorded of ndcg; of the other metrics of accuracy it is
+    taken to be the same share of the value. Of a difference, both models have theirs. 0 where
+    no deviation is recorded.
+    """
+    values = recorded.set_index(KEY)["value"].to_dict()
+
+    def deviation(place: tuple[str, ...], model: str, metric: str) -> float:
+        of_ndcg, ndcg = (
+            values.get((*place, model, name), 0.0) for name in (f"seed_sd_{SHOWN}", SHOWN)
+        )
+        return of_ndcg / ndcg * values.get((*place, model, metric), 0.0) if ndcg else 0.0
+
+    bands = []
+    for *place, models, metric, seeds in recorded[[*KEY, "seeds"]].itertuples(index=False):
+        band = 0.0
+        if seeds > 1 and metric.partition("@")[0] in ACCURACY:
+            spread = math.hypot(
+                *(deviation((*place,), one, metric) for one in models.split("-vs-"))
+            )
+            band = scipy.stats.t.ppf(0.995, seeds - 1) * spread * math.sqrt(2 / seeds)
+        bands.append(band)
+    return pd.Series(bands, index=recorded.index)
 
 
 def _checked(table: pd.DataFrame, model: type[pa.DataFrameModel], where: str) -> pd.DataFrame:

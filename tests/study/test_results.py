@@ -214,6 +214,36 @@ def test_a_planted_difference_is_caught(index: int, values: dict[str, float], pr
     assert report["model"].tolist() == [metrics_table().loc[index, "model"]]
 
 
+def with_seeds(change: float = 0.0, seeds: int = 5) -> pd.DataFrame:
+    """A model and its difference from another, both with a deviation between seeds."""
+    rows = [
+        ("sasrec", "ndcg@10", 0.05 + change, 0.049, 0.051),
+        ("sasrec", "seed_sd_ndcg@10", 0.001, np.nan, np.nan),
+        ("sasrec", "recall@10", 0.1 + 2 * change, 0.098, 0.102),
+        ("sasrec", "coverage@10", 0.5 + change, 0.499, 0.501),
+        ("bpr", "ndcg@10", 0.04, 0.039, 0.041),
+        ("bpr", "seed_sd_ndcg@10", 0.001, np.nan, np.nan),
+        ("sasrec-vs-bpr", "ndcg@10", 0.01 + change, 0.0099, 0.0101),
+    ]
+    return pd.DataFrame(
+        [("simulated", "full-loo", "raw", *row, 600, seeds) for row in rows], columns=COLUMNS
+    )
+
+
+def test_a_trained_model_may_differ_as_with_other_seeds() -> None:
+    """t of four degrees of freedom, 4.604, times √(2/5) deviations; of two models √2 of that."""
+    assert results.compare(with_seeds(), with_seeds()).empty
+
+    def out(change: float, seeds: int = 5) -> list[str]:
+        report = results.compare(with_seeds(change, seeds), with_seeds(seeds=seeds))
+        return (report["model"] + " " + report["metric"]).tolist()
+
+    assert out(0.00290) == ["sasrec coverage@10"]  # no accuracy: its own interval decides
+    assert {*out(0.00292)} == {"sasrec coverage@10", "sasrec ndcg@10", "sasrec recall@10"}
+    assert "sasrec-vs-bpr ndcg@10" not in out(0.00411) and "sasrec-vs-bpr ndcg@10" in out(0.00413)
+    assert len(out(0.0003, seeds=1)) == 4  # one seed tells nothing of others
+
+
 def test_missing_and_new_rows_are_caught() -> None:
     table = metrics_table()
     assert results.compare(table[1:], table)["problem"].tolist() == ["missing"]
