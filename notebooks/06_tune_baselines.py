@@ -30,6 +30,7 @@ price_weight = 0.02
 context_weight = 1.0
 query_weight = 2.0
 encoder = "all-MiniLM-L6-v2"
+without = []  # models to do without, such as the slow ["sasrec"]
 protocol = "full-loo"  # or full-time, where there are timestamps
 n_trials = 3  # of every model, the first with the values before any search
 k = 10
@@ -58,6 +59,7 @@ settings = {
     "context_weight": context_weight,
     "query_weight": query_weight,
     "encoder": encoder,
+    "without": without,
 }
 
 # %% [markdown]
@@ -102,6 +104,9 @@ settings = {
 # `sasrec`
 # : A small transformer over the history {cite:p}`kang2018self`, trained with a softmax over
 #   products, which matters more than its architecture {cite:p}`klenitskiy2023turning`.
+#
+# Where some take too long, `without` names those to do without, here and on all later
+# pages; the parts of Table II have to stay.
 #
 # ## Equal tuning
 #

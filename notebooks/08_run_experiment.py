@@ -31,6 +31,7 @@ price_weight = 0.02
 context_weight = 1.0
 query_weight = 2.0
 encoder = "all-MiniLM-L6-v2"
+without = []  # models to do without, such as the slow ["sasrec"]
 n_trials = 3  # of every model, in its tuning
 normalise = "global"
 n_weightings = 66
@@ -81,6 +82,7 @@ settings = {
     "context_weight": context_weight,
     "query_weight": query_weight,
     "encoder": encoder,
+    "without": without,
 }
 
 # %% [markdown]

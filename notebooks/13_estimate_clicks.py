@@ -57,7 +57,6 @@ from reclib.study.off_policy import (
 )
 from reclib.study.online import (
     ONCE,
-    PARTS,
     YARDSTICKS,
     measure_rounds,
     serve_rounds,
@@ -65,7 +64,7 @@ from reclib.study.online import (
 )
 from reclib.study.paper import TABLE_II
 from reclib.study.results import CTR_FILE, run_folder, write_measured
-from reclib.study.spaces import spaces
+from reclib.study.spaces import PARTS, spaces
 
 # %% tags=["hide-input"]
 figures.use_style()

@@ -47,8 +47,8 @@ from reclib.data import load, prepare, split_by
 from reclib.evaluation import tune
 from reclib.study import figures, tables
 from reclib.study.newcomers import OWN, follow_newcomers
-from reclib.study.online import PARTS, YARDSTICKS, shop_policies
-from reclib.study.spaces import spaces
+from reclib.study.online import YARDSTICKS, shop_policies
+from reclib.study.spaces import PARTS, spaces
 
 figures.use_style()
 marketplace = load(data, size=size, seed=seed)

@@ -47,7 +47,7 @@ from reclib.evaluation import choose_weights, evaluate, tune
 from reclib.study import explorable, tables
 from reclib.study.experiment import choose_profile, fusion_parts, tuned_fusion
 from reclib.study.paper import TABLE_II
-from reclib.study.spaces import spaces
+from reclib.study.spaces import PARTS, spaces
 
 marketplace = load(data, size=size, seed=seed)
 display(Markdown(tables.origin_note(marketplace)))
@@ -74,9 +74,8 @@ settings = {
 # %%
 split = split_by(prepare(marketplace), protocol)
 fold = split.validation
-named = ("content", "collaborative", "collaborative:interactions", "language")
 scorers = tune(
-    {name: space for name, space in spaces(**settings).items() if name in named},
+    {name: space for name, space in spaces(**settings).items() if name in PARTS},
     fold,
     n_trials=n_trials,
     k=k,

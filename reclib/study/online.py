@@ -27,7 +27,6 @@ from reclib.study.experiment import (
 Floats = NDArray[np.float64]
 
 YARDSTICKS = ("random", "popular")
-PARTS = ("content", "collaborative", "collaborative:interactions", "language")
 HEAD = 0.1  # share of the catalogue that counts as its popular products
 ONCE = ":once"  # behind the name of a policy that is fitted before the first round only
 
@@ -69,7 +68,7 @@ def shop_policies(
     Parameters
     ----------
     scorers
-        `YARDSTICKS` and `PARTS`, by name.
+        `YARDSTICKS` and `reclib.study.spaces.PARTS`, by name.
     fold
         The validation fold.
     n_trials, normalise, k, rng

@@ -1,5 +1,6 @@
 """The models of the study by their names in results, and where each is tuned."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from optuna.distributions import (
@@ -9,6 +10,7 @@ from optuna.distributions import (
     IntDistribution,
 )
 
+from reclib.errors import ReclibError, unknown
 from reclib.evaluation import Space
 from reclib.models import (
     ALS,
@@ -39,6 +41,8 @@ NEIGHBOURS = IntDistribution(5, 2000, log=True)
 RIDGE = FloatDistribution(10, 5000, log=True)
 SIDE = FloatDistribution(0.3, 300, log=True)  # at RIDGE's default from hardly anything to most
 FACTORS = CategoricalDistribution([32, 64, 128, 256])
+# of the models of Table II, with which every comparison starts
+PARTS = ("content", "collaborative", "collaborative:interactions", "language")
 
 
 def spaces(
@@ -47,6 +51,7 @@ def spaces(
     history: int = 20,
     encoder: str = DEFAULT_ENCODER,
     directed: bool = True,
+    without: Sequence[str] = (),
     **features: Any,
 ) -> dict[str, Space]:
     """Say where each model that is no fusion is tuned, by its name in results.
@@ -61,6 +66,9 @@ def spaces(
     directed
         Whether models may see which of two products came first (see
         `reclib.models.Transitions` and `reclib.models.SASRec`).
+    without
+        Names of models to do without, such as those that take long; fusions of everything
+        then mix the others. `PARTS` have to stay.
     **features
         What else `reclib.data.extract_features` may be told; the search starts there.
 
@@ -69,6 +77,11 @@ def spaces(
     dict
         In the order of results. The values before any search are the constructors' own
         defaults, and what is given here.
+
+    Raises
+    ------
+    ReclibError
+        For a name in `without` that is no model's, or one of `PARTS`.
     """
     profile = {"decay": decay, "history": history}
     price = {"price_weight": FloatDistribution(0, 0.2)}
@@ -82,7 +95,7 @@ def spaces(
         "epochs": IntDistribution(2, 6),
         "dropout": FloatDistribution(0, 0.4),
     }
-    return {
+    found = {
         "random": Space(Random, {}),
         "popular": Space(Popular, {}),
         "content": Space(Content, {**PROFILE, **price, **weighting}, {**profile, **features}),
@@ -195,6 +208,15 @@ def spaces(
             max_trials=5,
         ),
     }
+    for name in without:
+        if name not in found:
+            raise unknown("model", name, found)
+        if name in PARTS:
+            raise ReclibError(
+                f"without holds {name!r}, a part of the models of Table II, which has to stay; "
+                f"allowed: {', '.join(name for name in found if name not in PARTS)}"
+            )
+    return {name: space for name, space in found.items() if name not in without}
 
 
 def single_scorers(**options: Any) -> dict[str, Scorer]:

@@ -14,14 +14,13 @@ from reclib.errors import ReclibError
 from reclib.models import Collaborative, Popular, Random, Scorer
 from reclib.study import figures, results
 from reclib.study.online import (
-    PARTS,
     YARDSTICKS,
     Round,
     measure_rounds,
     serve_rounds,
     shop_policies,
 )
-from reclib.study.spaces import single_scorers
+from reclib.study.spaces import PARTS, single_scorers
 
 K = 5
 

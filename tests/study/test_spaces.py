@@ -6,9 +6,10 @@ import pytest
 from optuna.distributions import CategoricalDistribution
 
 from reclib import models
+from reclib.errors import ReclibError
 from reclib.evaluation import Space
 from reclib.models import Fusion, Hybrid, Scorer
-from reclib.study.spaces import single_scorers, spaces
+from reclib.study.spaces import PARTS, single_scorers, spaces
 
 NAMES = [
     *("random", "popular", "content", "content:tuned", "collaborative"),
@@ -60,6 +61,17 @@ def test_models_can_be_made_blind_to_directions() -> None:
     for name in ("markov", "seqrules", "pctm", "transitions", "sasrec"):
         assert blind[name].config()["directed"] is False
         assert seeing[name].config()["directed"] is True
+
+
+def test_what_takes_long_can_be_left_out_but_not_the_parts_of_table_ii() -> None:
+    fewer = spaces(without=["sasrec", "als"])
+    assert list(fewer) == [name for name in NAMES if name not in ("sasrec", "als")]
+    assert list(spaces(without=[name for name in NAMES if name not in PARTS])) == [*PARTS]
+    with pytest.raises(ReclibError, match="unknown model 'sasrek'.*sasrec"):
+        spaces(without=["sasrek"])
+    for name in PARTS:
+        with pytest.raises(ReclibError, match=f"'{name}', a part of .* Table II"):
+            spaces(without=["sasrec", name])
 
 
 @pytest.mark.parametrize("name", NAMES)
