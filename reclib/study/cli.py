@@ -90,7 +90,9 @@ def _verify(options: argparse.Namespace) -> int:
 
         this = Run(load_parameters(**_asked(options)))
         recorded = results.require_same_settings(
-            {"parameters": this.parameters, "data_files": this.data_files}, options.data
+            {"parameters": this.parameters, "data_files": this.data_files},
+            options.data,
+            options.size,
         )
         only = list(recorded["notebooks"])
         _run_notebooks(options, only=only, force=True, variables={"RECLIB_CACHE": str(cache)})
@@ -98,7 +100,8 @@ def _verify(options: argparse.Namespace) -> int:
     if not options.no_run:
         shutil.rmtree(cache, ignore_errors=True)
     if wrong.empty:
-        print(f"Equal to {results.reference_folder(options.data)}, within the band of every row")
+        reference = results.reference_folder(options.data, options.size)
+        print(f"Equal to {reference}, within the band of every row")
         return 0
     _print_table("out of band", list(map(str, wrong)), wrong.itertuples(index=False, name=None))
     if other := results.other_machine(options.data, options.size):

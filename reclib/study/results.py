@@ -141,9 +141,14 @@ def run_folder(data: str, size: str) -> Path:
     return Path(told) if told else paths.RUNS / f"{data_name(data)}-{size}"
 
 
-def reference_folder(data: str) -> Path:
-    """Return the folder of the recorded run on a data set."""
-    return paths.REFERENCE / data_name(data)
+def reference_folder(data: str, size: str | None = None) -> Path:
+    """Return the folder of the recorded run on a data set.
+
+    It has the data set's name, and behind it the size where that is not the usual one: all
+    of a real set, or the small simulated shop of ``make book``.
+    """
+    usual = size in (None, "small" if data == "simulated" else "full")
+    return paths.REFERENCE / (data_name(data) if usual else f"{data_name(data)}-{size}")
 
 
 def recorded_folders() -> list[Path]:
@@ -236,7 +241,7 @@ def file_hash(file: Path) -> str:
 
 
 def record(data: str, size: str, *, allow_dirty: bool = False) -> Path:
-    """Copy the result files of a run to ``results/reference/<data>/``.
+    """Copy the result files of a run to its `reference_folder`.
 
     Parameters
     ----------
@@ -256,7 +261,7 @@ def record(data: str, size: str, *, allow_dirty: bool = False) -> Path:
         No such run, result files that are not the run's, lists of another length than those
         that are shown of every run, or uncommitted code.
     """
-    source, target = run_folder(data, size), reference_folder(data)
+    source, target = run_folder(data, size), reference_folder(data, size)
     provenance = read_provenance(source)
     made = provenance["results"]
     if read_values(source, made).empty:
@@ -308,7 +313,7 @@ def require_commit(git: Mapping[str, Any] | None, what: str, *, allow_dirty: boo
         )
 
 
-def require_same_settings(made: Mapping[str, Any], data: str) -> dict[str, Any]:
+def require_same_settings(made: Mapping[str, Any], data: str, size: str) -> dict[str, Any]:
     """Refuse to compare a run with a recorded one of other parameters or other data.
 
     Parameters
@@ -316,7 +321,7 @@ def require_same_settings(made: Mapping[str, Any], data: str) -> dict[str, Any]:
     made
         ``parameters`` and ``data_files`` of the run, as its provenance has them; it need not
         have started. A parameter that is not among them has the notebooks' default.
-    data
+    data, size
         Which recorded run.
 
     Returns
@@ -329,7 +334,7 @@ def require_same_settings(made: Mapping[str, Any], data: str) -> dict[str, Any]:
     ReclibError
         Nothing is recorded, or something differs, which is named.
     """
-    reference = reference_folder(data)
+    reference = reference_folder(data, size)
     recorded = read_provenance(reference)
     usual = {name: next(iter(defaults.values())) for name, defaults in all_declared().items()}
     for part, what, unsaid in (("parameters", "parameter", usual), ("data_files", "data file", {})):
@@ -362,8 +367,8 @@ def verify(data: str, size: str) -> pd.DataFrame:
     ReclibError
         The two were made with other parameters or other data, so they cannot be compared.
     """
-    run, reference = run_folder(data, size), reference_folder(data)
-    recorded = require_same_settings(read_provenance(run), data)
+    run, reference = run_folder(data, size), reference_folder(data, size)
+    recorded = require_same_settings(read_provenance(run), data, size)
     tables = [
         compare(_read_table(run / name, MetricRows), _read_table(reference / name, MetricRows))
         for name in (METRICS_FILE, *MEASURED)
@@ -380,7 +385,7 @@ def other_machine(data: str, size: str) -> list[str]:
     """
     here, there = (
         read_provenance(folder).get("machine", {})
-        for folder in (run_folder(data, size), reference_folder(data))
+        for folder in (run_folder(data, size), reference_folder(data, size))
     )
     return [
         f"{name}: {here[name]} here, {there[name]} where it was recorded"

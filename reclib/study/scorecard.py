@@ -5,7 +5,7 @@ import pandas as pd
 
 from reclib.study.paper import TABLE_II
 from reclib.study.readme import LISTS
-from reclib.study.results import read_provenance, read_results, recorded_folders
+from reclib.study.results import read_results, recorded_folders
 from reclib.study.tables import places
 
 VERDICTS = ("confirmed", "weaker", "not found", "reversed", "not measurable")
@@ -69,8 +69,7 @@ def scorecard() -> pd.DataFrame:
             claimed = after / before - 1
             blind = where == "pairs" and not _tell_apart(usual)
             said = "not measurable" if blind else judge(change, low, high, claimed)
-            data = read_provenance(folder)["data"]
-            rows.append((data, claim, claimed, change, low, high, said))
+            rows.append((folder.name, claim, claimed, change, low, high, said))
     names = ["data", "claim", "claimed", "change", "low", "high", "verdict"]
     return pd.DataFrame(rows, columns=names)
 

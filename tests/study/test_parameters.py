@@ -273,7 +273,7 @@ def test_a_run_on_a_log_is_that_of_the_recorded_one(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(parameters, "resolve_data", lambda data, size: data)
     recorded = results.read_provenance(results.reference_folder("open-bandit"))
     made = recorded | {"parameters": load_parameters("open-bandit", "full")}
-    assert results.require_same_settings(made, "open-bandit") == recorded
+    assert results.require_same_settings(made, "open-bandit", "full") == recorded
 
 
 def test_the_examples_of_the_help_are_understood() -> None:

@@ -8,6 +8,7 @@ import pytest
 from reclib import paths
 from reclib.errors import ReclibError
 from reclib.study.readme import BEGIN, END, NETWORK, PAIRS, recorded_runs, update_readme
+from reclib.study.results import read_provenance
 
 
 def test_readme_shows_the_recorded_runs() -> None:
@@ -33,7 +34,7 @@ def test_every_recorded_set_has_its_rows() -> None:
             p = pair["value"].get("p_ndcg@10")
             found = (low > 0 or high < 0) if p is None else p < 0.05
             said = ("helps" if value > 0 else "harms") if found else "no difference found"
-            expected.append((file.parent.name, what, said))
+            expected.append((read_provenance(file.parent)["data"], what, said))
     assert [(row[1].split(",")[0], row[3], row[7]) for row in rows] == expected != []
 
 

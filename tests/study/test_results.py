@@ -316,7 +316,7 @@ def mark(folder: Path, **values: object) -> None:
 
 def test_a_recorded_run_verifies(finished: Path, capsys: pytest.CaptureFixture[str]) -> None:
     target = results.record("simulated", "smoke")
-    assert target == paths.REFERENCE / "simulated"
+    assert target == paths.REFERENCE / "simulated-smoke"
     optional = {*results.MEASURED, "trials.csv"}  # a run of some of the notebooks has none
     assert {file.name for file in target.iterdir()} == set(results.RECORDED) - optional
     assert (target / "metrics.csv").read_bytes() == (finished / "metrics.csv").read_bytes()
@@ -331,6 +331,22 @@ def test_a_recorded_run_verifies(finished: Path, capsys: pytest.CaptureFixture[s
     assert cli.main(["verify", "--no-run"]) == 1
     printed = capsys.readouterr().out
     assert "bfloat16: False here, True where it was recorded" in printed and "device" not in printed
+
+
+@pytest.mark.parametrize(
+    ("data", "size", "name"),
+    [
+        ("simulated", "small", "simulated"),
+        ("simulated", "paper", "simulated-paper"),
+        ("amazon-beauty", "full", "amazon-beauty"),
+        ("amazon-beauty", "smoke", "amazon-beauty-smoke"),
+    ],
+)
+def test_a_run_of_another_size_does_not_replace_the_usual_one(
+    data: str, size: str, name: str
+) -> None:
+    assert results.reference_folder(data, size).name == name
+    assert results.reference_folder(data) != results.reference_folder(data, "odd")
 
 
 def test_what_notebooks_measure_beside_is_recorded_and_leaves_with_its_run(finished: Path) -> None:

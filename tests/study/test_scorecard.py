@@ -58,7 +58,6 @@ def recorded(
     table = pd.DataFrame(rows, columns=[*columns, "users", "seeds"])
     costs = pd.DataFrame({"model": ["a"], "step": ["fit"], "seconds": [1.0], "peak_mb": [1.0]})
     results.write_results(table, costs, tmp_path / "toy")
-    results.write_json({"data": "toy"}, tmp_path / "toy" / results.PROVENANCE_FILE)
     monkeypatch.setattr(paths, "REFERENCE", tmp_path)
     return scorecard().set_index("claim")
 
