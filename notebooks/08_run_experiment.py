@@ -41,7 +41,6 @@ negatives = 1  # sampled for each positive of the protocol pairs
 n_seeds = 1  # of the models with a random fit
 k = 10
 n_resamples = 2000
-
 text_signal = 0.5  # of simulated data: share of taste that only texts show
 items_factor = 1.0  # of simulated data: times the products of the size
 reviews_factor = 1.0  # of simulated data: times the reviews of the size
