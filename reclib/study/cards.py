@@ -14,14 +14,14 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from reclib import cache, paths
+from reclib import cache
 from reclib.data.schema import CONTEXT, EVENTS, TABLES, Marketplace
 from reclib.data.sources import SOURCES, data_files, find_folder, load
 from reclib.errors import ReclibError
 from reclib.study import figures
 from reclib.study.parameters import data_name
 from reclib.study.provenance import git_state
-from reclib.study.results import file_hash, write_json
+from reclib.study.results import file_hash, reference_folder, write_json
 
 CARD_FILE, FIGURE_FILE = "card.json", "card.svg"
 SEED = 0  # of the simulated marketplace, or of the draw of users
@@ -114,7 +114,7 @@ def record_card(data: str, *, size: str | None = None, folder: Path | None = Non
         The data cannot be loaded.
     """
     size = size or ("paper" if data == "simulated" else "full")
-    folder = folder or paths.REFERENCE / data_name(data)
+    folder = folder or reference_folder(data)
     marketplace = load(data, size=size, seed=SEED)
     source = SOURCES.get(data)
     about = {

@@ -62,8 +62,9 @@ PROTOCOLS = (
     *("full-loo", "pairs", "full-time", "cold-users", "cold-items", "random"),
     *("sampled-99", "online", "intent", "sentiment"),
 )
+ACCURACY = ("precision", "recall", "f1", "ndcg", "mrr", "map", "hit_rate")
 MEASURES = (
-    *("precision@10", "recall@10", "f1@10", "ndcg@10", "mrr@10", "map@10", "hit_rate@10"),
+    *(f"{name}@10" for name in ACCURACY),
     *("ild@10", "ctr@10", "precision", "recall", "f1"),
     *("balanced_accuracy", "macro_f1", "accuracy"),
     *("coverage@10", "gini@10", "novelty@10", "popularity_lift@10", "tail@10"),
@@ -87,7 +88,6 @@ MEASURED = (
 RECORDED = (METRICS_FILE, COSTS_FILE, TRIALS_FILE, *MEASURED, PROVENANCE_FILE, "headline.svg")
 RUN_FOLDER = "RECLIB_RUN_FOLDER"  # the environment variable that names a folder for one run
 KEY = ["data", "protocol", "variant", "model", "metric"]
-ACCURACY = ("precision", "recall", "f1", "ndcg", "mrr", "map", "hit_rate")
 SHOWN = "ndcg@10"  # of every recorded run with lists, in the README and the book
 
 _ANY: dict[str, Any] = {
