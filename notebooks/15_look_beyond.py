@@ -96,7 +96,7 @@ alone = (
     "language",
     "language:tuned",
 )
-models = {name: tuned.scorers[name] for name in alone if name in tuned.scorers}
+models = {name: one for name, one in tuned.scorers.items() if name in alone}
 models |= tuned.fusions
 outcomes = evaluate_seeds(models, split.test, k=k, rng=seed)
 
