@@ -257,7 +257,8 @@ def against(one: str, *others: str) -> dict[str, tuple[str, str]]:
 
 def told(data: str, measured: pd.DataFrame) -> Rows:
     """Say of which data and which device values are."""
-    return measured.assign(data=data, device=machine()["GPU"]).to_dict("records")
+    known = measured.dropna(subset="value")  # without columns of products, no diversity of lists
+    return known.assign(data=data, device=machine()["GPU"]).to_dict("records")
 
 
 def main() -> None:
