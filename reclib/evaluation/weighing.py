@@ -2,11 +2,11 @@
 
 Every part is scored once. What is kept of it is a pool: for each user the products that
 could be in a list, with the score that each part gives them. A trial only weighs the pool
-anew, which takes milliseconds, so hundreds of weightings can be compared.
+anew, and a search, which changes one number at a time, only moves kept sums by one part. So
+hundreds of weightings can be compared.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from itertools import count
 
 import numpy as np
@@ -17,13 +17,14 @@ from tqdm.auto import tqdm
 from reclib import cache
 from reclib.data import Fold
 from reclib.errors import ReclibError
-from reclib.models import Fusion, Scorer, blended, simplex, weighted_sum
+from reclib.models import Fusion, Scorer, blended, simplex
 from reclib.models.base import Indices, Scores, code_behind
 from reclib.models.candidates import candidates
 from reclib.models.device import choose_device
 
 DEPTH = 100  # best products of each part that enter the pool
 FACTORS = (3.0, 1.7, 1.25, 1.1)  # by which a search changes a weight, coarse to fine
+NOWHERE = np.float32(-1e30)  # below every sum; −∞ times a weight of 0 would be no number
 
 Floats = NDArray[np.float64]
 
@@ -112,18 +113,13 @@ def _try_all(
     pool: "Sequence[Pool]", n_parts: int, n_trials: int, by_history: bool, k: int
 ) -> list[tuple[Floats, float]]:
     """Numbers and ``ndcg@k`` of every trial, in the order tried."""
-    users = sum(len(block.products) for block in pool)
-
-    def gain(numbers: Floats) -> float:
-        gains = [block.gains(_weights(numbers, n_parts, block), k).sum() for block in pool]
-        return float(np.sum(gains)) / users
-
+    gain = Weigher(pool, n_parts, k)
     if n_parts <= 3:
-        tried = [(weights, gain(weights)) for weights in simplex(n_parts, n_trials)]
+        tried = [(weights, gain(weights, weights)) for weights in simplex(n_parts, n_trials)]
     else:
         # two ways up: together a strong part may drown among weak ones, where no single step
         # from equal weights helps; so one climb starts from the best part, nearly alone
-        tried = [(alone, gain(alone)) for alone in np.eye(n_parts)]
+        tried = [(alone, gain(alone, alone)) for alone in np.eye(n_parts)]
         best = max(tried, key=lambda trial: trial[1])[0]
         equal = np.ones(n_parts)
         for start, share in ((equal, 0.5), (best + 0.05 * equal, 1.0)):
@@ -137,14 +133,6 @@ def _try_all(
     return tried
 
 
-def _weights(numbers: Floats, n_parts: int, block: "Pool") -> Floats:
-    """Weights for the users of a block: of all alike, or by the length of their history."""
-    weights, newcomers, halfway = np.split(_scaled(numbers, n_parts), [n_parts, 2 * n_parts])
-    if not len(halfway):
-        return weights
-    return blended(newcomers, weights, float(halfway[0]), block.products)
-
-
 def _scaled(numbers: Floats, n_parts: int) -> Floats:
     """Bring weights, and those of newcomers where there are any, to sum 1 each."""
     groups = np.split(numbers, [n_parts, 2 * n_parts])
@@ -152,14 +140,14 @@ def _scaled(numbers: Floats, n_parts: int) -> Floats:
 
 
 def climb(
-    gain: Callable[[Floats], float], start: Floats, n_trials: int, *, zeros: bool = True
+    gain: Callable[[Floats, Floats], float], start: Floats, n_trials: int, *, zeros: bool = True
 ) -> list[tuple[Floats, float]]:
     """Search numbers ≥ 0 for a high gain, one number at a time.
 
     Parameters
     ----------
     gain
-        What to raise.
+        What to raise: of numbers, and of the best until now, from which they differ in one.
     start
         Shape (n,), where to begin.
     n_trials
@@ -176,7 +164,7 @@ def climb(
     """
     if n_trials < 1:
         return []
-    best, height = start, gain(start)
+    best, height = start, gain(start, start)
     tried = [(start, height)]
     for factor in FACTORS:
         for round_ in count():
@@ -190,7 +178,7 @@ def climb(
                     numbers[place] *= change
                     if not numbers.any() or (numbers == best).all():
                         continue
-                    found = gain(numbers)
+                    found = gain(numbers, best)
                     tried.append((numbers, found))
                     if found > height:
                         best, height = numbers, found
@@ -200,39 +188,120 @@ def climb(
     return tried
 
 
-@dataclass(frozen=True)
+class Weigher:
+    """``ndcg@k`` of weights, quick for those that differ in one place from others.
+
+    Lists stay the same when all weights are multiplied, so they are taken as they are.
+
+    Parameters
+    ----------
+    pool
+        Of all users who are asked.
+    n_parts
+        How many of the numbers are weights of the parts. As many more may follow for
+        newcomers, and the number of products half way between them.
+    k
+        Length of the lists.
+    """
+
+    def __init__(self, pool: "Sequence[Pool]", n_parts: int, k: int) -> None:
+        self.pool, self.n_parts, self.k = pool, n_parts, k
+        self.users = sum(len(block.products) for block in pool)
+        self._near = np.empty(0)
+        self._sums: list[list[Scores]] = []
+
+    def __call__(self, numbers: Floats, near: Floats) -> float:
+        """Weigh with `numbers`; the sums of those that are `near` are kept until others are."""
+        if not np.array_equal(near, self._near):
+            self._sums = [[block.sum(group) for group in self._groups(near)] for block in self.pool]
+            self._near = near.copy()
+        used = np.any([group > 0 for group in self._groups(numbers)], axis=0)
+        gains = [
+            block.gains(self._total(block, sums, numbers), used, self.k).sum()
+            for block, sums in zip(self.pool, self._sums, strict=True)
+        ]
+        return float(np.sum(gains)) / self.users
+
+    def _groups(self, numbers: Floats) -> list[Floats]:
+        """Weights, and those of newcomers where there are any."""
+        split = np.split(numbers, [self.n_parts, 2 * self.n_parts])
+        return [group for group in split[:2] if len(group)]
+
+    def _total(self, block: "Pool", sums: list[Scores], numbers: Floats) -> Scores:
+        """Move the kept sums of a block to `numbers`, and blend them by the history."""
+        groups = self._groups(numbers)
+        totals = [
+            block.moved(total, group - near)
+            for total, group, near in zip(sums, groups, self._groups(self._near), strict=True)
+        ]
+        if len(groups) == 1:
+            return totals[0]
+        settled = blended(np.zeros(1), np.ones(1), float(numbers[-1]), block.products)
+        shares = (settled / groups[0].sum(), (1 - settled) / groups[1].sum())
+        by_group = [total * share.astype("f4") for total, share in zip(totals, shares, strict=True)]
+        return by_group[0] + by_group[1]
+
+
 class Pool:
     """Products that could be in the lists of some users, in the order of their index.
 
-    Attributes
+    Parameters
     ----------
     scores
         float32, shape (n_parts, n_users, n_pool): normalised; NaN where a part cannot
-        score, −∞ where a user's pool is smaller.
+        score. Changed in place.
+    real
+        bool, shape (n_users, n_pool): False where a user's pool is smaller.
     relevant
         bool, shape (n_users, n_pool); every relevant product is in the pool.
     products
         int64, shape (n_users,): different products in the history.
     """
 
-    scores: Scores
-    relevant: NDArray[np.bool_]
-    products: Indices
+    def __init__(
+        self, scores: Scores, real: NDArray[np.bool_], relevant: NDArray[np.bool_], products: Indices
+    ) -> None:
+        unknown = np.isnan(scores)
+        self.holes = np.nonzero(unknown.any(axis=0))  # few as a rule
+        self.known = ~unknown[:, *self.holes]
+        scores[unknown] = 0
+        scores[:, ~real] = 0
+        self.scores, self.products = scores, products
+        self.start = np.where(real, np.float32(0), NOWHERE)
+        self.user, self.place = np.nonzero(relevant)
+        self.one_each = np.array_equal(self.user, np.arange(len(products)))
+        self.earlier = np.arange(real.shape[1]) < self.place[:, None]  # and so of a smaller index
 
-    def gains(self, weights: Floats, k: int) -> Floats:
+    def sum(self, weights: Floats) -> Scores:
+        """Σ_p w_p · part_p, float32, shape (n_users, n_pool); 0 for what a part cannot score."""
+        return self.moved(self.start, weights)
+
+    def moved(self, total: Scores, steps: Floats) -> Scores:
+        """Add `steps`, shape (n_parts,), to the weights of a sum; without any, it is the same."""
+        for place in np.flatnonzero(steps):
+            total = total + self.scores[place] * np.float32(steps[place])
+        return total
+
+    def gains(self, total: Scores, used: NDArray[np.bool_], k: int) -> Floats:
         """``ndcg@k`` of each user, float64, shape (n_users,).
 
-        `weights` has the shape (n_parts,) or (n_users, n_parts).
+        `total` is a sum of this pool; what no part scores that is `used`, shape (n_parts,),
+        is in no list.
         """
-        total = weighted_sum(list(self.scores), weights)
-        user, place = np.nonzero(self.relevant)
-        own, rivals = total[user, place][:, None], total[user]
-        earlier = np.arange(total.shape[1]) < place[:, None]  # and so of a smaller index
-        rank = ((rivals > own) | ((rivals == own) & earlier)).sum(axis=1)
+        silent = ~self.known[used].any(axis=0)
+        if silent.any():
+            total = total.copy()
+            total[self.holes[0][silent], self.holes[1][silent]] = np.nan
+        rivals = total if self.one_each else total[self.user]
+        own = total[self.user, self.place][:, None]
+        rank = (rivals > own).sum(axis=1, dtype=np.uint32)
+        close = np.flatnonzero(rank < k)  # for others it makes no difference who ties
+        ties = (rivals[close] == own[close]) & self.earlier[close]
+        rank[close] += ties.sum(axis=1, dtype=np.uint32)
         gain = np.append(1 / np.log2(np.arange(2, k + 2)), 0.0)
         found = np.where(np.isnan(own[:, 0]), 0, gain[np.minimum(rank, k)])
-        ideal = np.cumsum(gain)[np.minimum(np.bincount(user, minlength=len(total)), k) - 1]
-        gains: Floats = np.bincount(user, weights=found, minlength=len(total)) / ideal
+        ideal = np.cumsum(gain)[np.minimum(np.bincount(self.user, minlength=len(total)), k) - 1]
+        gains: Floats = np.bincount(self.user, weights=found, minlength=len(total)) / ideal
         return gains
 
 
@@ -253,4 +322,4 @@ def pools(
         users = asked[start : start + batch_size]
         relevant = fold.relevant[users]
         found = candidates(fusion, users, depth=DEPTH, also=relevant)
-        yield Pool(found.scores, found.of(relevant), found.products)
+        yield Pool(found.scores, found.real, found.of(relevant), found.products)
