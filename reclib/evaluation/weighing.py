@@ -259,7 +259,11 @@ class Pool:
     """
 
     def __init__(
-        self, scores: Scores, real: NDArray[np.bool_], relevant: NDArray[np.bool_], products: Indices
+        self,
+        scores: Scores,
+        real: NDArray[np.bool_],
+        relevant: NDArray[np.bool_],
+        products: Indices,
     ) -> None:
         unknown = np.isnan(scores)
         self.holes = np.nonzero(unknown.any(axis=0))  # few as a rule
