@@ -35,7 +35,7 @@ from IPython.display import Markdown, display
 
 from reclib.data import leave_one_out, load, prepare
 from reclib.study import figures, tables
-from reclib.study.order import DIRECTED, IDS, OTHERS, RIGHT, probe_order
+from reclib.study.order import RIGHT, probe_order, raised_said, shares_said
 from reclib.study.results import ORDER_FILE, run_folder, write_measured
 
 figures.use_style()
@@ -60,18 +60,7 @@ measured = measured.assign(data=marketplace.name)
 write_measured(measured, run_folder(data, size), ORDER_FILE)
 
 # %% tags=["hide-input"]
-share = measured[measured["metric"] == RIGHT].set_index("model")
-said = {
-    IDS: "have a larger id than the one before",
-    OTHERS: "come after the one before in the order of others",
-}
-lines = []
-for name, what in said.items():
-    value, low, high, users = share.loc[name, ["value", "low", "high", "users"]]
-    lines.append(
-        f"- **{value:.1%}** [{low:.1%}, {high:.1%}] of {users:,} users' last products {what}."
-    )
-display(Markdown("\n".join(lines)))
+display(Markdown("\n".join(f"- {line}" for line in shares_said(measured))))
 
 # %% [markdown]
 # ## The probe
@@ -102,15 +91,8 @@ figures.group_plot(measured, f"ndcg@{k}", models=shown)
 plt.show()
 
 # %% tags=["hide-input"]
-found = usual.set_index(["model", "metric"])
-said = []
-for name in DIRECTED:
-    pair = f"{name}:later-ids-vs-{name}"
-    value, low, high = found.loc[(pair, f"ndcg@{k}"), ["value", "low", "high"]]
-    p = found.loc[(pair, f"p_ndcg@{k}"), "value"]
-    word = tables.verdict(value, low, high, p)
-    said.append(f"- `{name}` with later ids raised is **{word}** `{name}`.")
-display(Markdown("\n".join(said)))
+said = raised_said(measured, f"ndcg@{k}")
+display(Markdown("\n".join(f"- {line}" for line in said)))
 
 # %% [markdown]
 # ## Recap

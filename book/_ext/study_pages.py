@@ -4,6 +4,8 @@
 
 ``{order-effect}``: a figure of what our models lose without the direction of time.
 
+``{order-groups} <data>``: the order probe of a recorded run, for users in and against the order.
+
 ``{history-gain} <data>``: what the language model adds, by the length of the history.
 
 ``{sweep-gain} <sweep> <parameter>``: what it adds along a parameter of a recorded sweep, with
@@ -159,6 +161,24 @@ class OrderEffect(DrawnFigure):
         return figures.order_plot(effect), order_said(effect)
 
 
+class OrderGroups(DrawnFigure):
+    """``{order-groups} <data>``: who gains where later ids are raised."""
+
+    required_arguments = 1
+
+    def draw(self) -> "tuple[Figure, str]":
+        """Read the recorded probe."""
+        from reclib.study import figures, order, results
+
+        folder, name = results.reference_folder(self.arguments[0]), results.ORDER_FILE
+        self.env.note_dependency((REFERENCE / self.arguments[0] / name).as_posix())
+        measured = results.read_values(folder, [name])
+        shown = ["pctm", f"pctm:{order.BLIND}", f"pctm:{order.BOOSTED}"]
+        axes = figures.group_plot(measured, "ndcg@10", models=shown)
+        said = [*order.shares_said(measured), *order.raised_said(measured)]
+        return axes.figure, "\n".join(said)
+
+
 class HistoryGain(DrawnFigure):
     """``{history-gain} <data>``: by how many products a user has in training."""
 
@@ -289,6 +309,7 @@ def register(app: Sphinx) -> None:
     """Add the directives."""
     app.add_directive("literature", Literature)
     app.add_directive("order-effect", OrderEffect)
+    app.add_directive("order-groups", OrderGroups)
     app.add_directive("history-gain", HistoryGain)
     app.add_directive("sweep-gain", SweepGain)
     app.add_directive("cost-table", CostTable)

@@ -19,6 +19,7 @@ from reclib.models import Scorer
 from reclib.models.base import Indices, Scores
 from reclib.study.experiment import summarise, values_of_users
 from reclib.study.spaces import single_scorers
+from reclib.study.tables import verdict
 
 DIRECTED = ("markov", "seqrules", "pctm")  # those that take seconds; `transitions` is `pctm` here
 BLIND, BOOSTED = "blind", "later-ids"
@@ -201,3 +202,31 @@ def probe_order(
     }
     tables.append(summarise(sorting, fold.protocol, "raw", n_resamples=n_resamples, rng=rng))
     return pd.concat(tables, ignore_index=True)
+
+
+def shares_said(measured: pd.DataFrame) -> list[str]:
+    """Say in Markdown what `probe_order` found of the order of histories."""
+    share = measured[measured["metric"] == RIGHT].set_index("model")
+    said = {
+        IDS: "have a larger id than the one before",
+        OTHERS: "come after the one before in the order of others",
+    }
+    lines = []
+    for name, what in said.items():
+        value, low, high, users = share.loc[name, ["value", "low", "high", "users"]]
+        lines.append(
+            f"**{value:.1%}** [{low:.1%}, {high:.1%}] of {users:,.0f} users' last products {what}."
+        )
+    return lines
+
+
+def raised_said(measured: pd.DataFrame, metric: str = "ndcg@10") -> list[str]:
+    """Say in Markdown of each model whether raising later ids helps, for all users."""
+    found = measured[measured["variant"] == "raw"].set_index(["model", "metric"])
+    lines = []
+    for name in DIRECTED:
+        pair = f"{name}:{BOOSTED}-vs-{name}"
+        value, low, high = found.loc[(pair, metric), ["value", "low", "high"]]
+        word = verdict(value, low, high, found.loc[(pair, f"p_{metric}"), "value"])
+        lines.append(f"`{name}` with later ids raised is **{word}** `{name}`.")
+    return lines

@@ -17,6 +17,8 @@ from reclib.study.order import (
     in_order_of_others,
     newest_items,
     probe_order,
+    raised_said,
+    shares_said,
 )
 
 N_USERS, N_ITEMS = 300, 60
@@ -119,3 +121,14 @@ def test_an_order_is_found_though_the_products_have_other_ids_since() -> None:
     share = table[table["metric"] == "in_order"].set_index("model")
     assert share.loc["order-of-others", "value"] == pytest.approx(np.nanmean(dealt))
     assert share.loc["ids", "value"] == pytest.approx(in_order(sorted_days(DEALT)).mean())
+    asked = len(dealt)
+    ids, _ = shares_said(table)
+    assert f"of {asked:,} users' last" in ids and f"**{share.loc['ids', 'value']:.1%}**" in ids
+
+
+def test_what_raising_later_ids_does_is_said_of_every_model(fresh_cache: Path) -> None:
+    def said(names: list[str]) -> str:
+        return "\n".join(raised_said(probe_order(sorted_days(names), n_resamples=200)))
+
+    assert said(ORDERED).count("**better than**") == len(DIRECTED)
+    assert "**better than**" not in said(DEALT)
