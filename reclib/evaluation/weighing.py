@@ -239,7 +239,8 @@ class Weigher:
         settled = blended(np.zeros(1), np.ones(1), float(numbers[-1]), block.products)
         shares = (settled / groups[0].sum(), (1 - settled) / groups[1].sum())
         by_group = [total * share.astype("f4") for total, share in zip(totals, shares, strict=True)]
-        return by_group[0] + by_group[1]
+        blend: Scores = by_group[0] + by_group[1]
+        return blend
 
 
 class Pool:
@@ -267,7 +268,8 @@ class Pool:
     ) -> None:
         unknown = np.isnan(scores)
         self.holes = np.nonzero(unknown.any(axis=0))  # few as a rule
-        self.known = ~unknown[:, *self.holes]
+        row, place = self.holes
+        self.known = ~unknown[:, row, place]
         scores[unknown] = 0
         scores[:, ~real] = 0
         self.scores, self.products = scores, products

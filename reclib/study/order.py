@@ -222,11 +222,12 @@ def shares_said(measured: pd.DataFrame) -> list[str]:
 
 def raised_said(measured: pd.DataFrame, metric: str = "ndcg@10") -> list[str]:
     """Say in Markdown of each model whether raising later ids helps, for all users."""
-    found = measured[measured["variant"] == "raw"].set_index(["model", "metric"])
+    usual = measured[measured["variant"] == "raw"]
+    found: dict[Any, Any] = usual.set_index(["model", "metric"]).to_dict("index")
     lines = []
     for name in DIRECTED:
         pair = f"{name}:{BOOSTED}-vs-{name}"
-        value, low, high = found.loc[(pair, metric), ["value", "low", "high"]]
-        word = verdict(value, low, high, found.loc[(pair, f"p_{metric}"), "value"])
+        row, p = found[pair, metric], found[pair, f"p_{metric}"]["value"]
+        word = verdict(row["value"], row["low"], row["high"], p)
         lines.append(f"`{name}` with later ids raised is **{word}** `{name}`.")
     return lines
