@@ -80,6 +80,8 @@ def choose_weights(
     -----
     A product that is not among the `DEPTH` best of any part is no rival of a target. That
     can raise the value of a trial by a hair, of all trials alike.
+    Sums are added in another order than by `Fusion`: scores that tie but for rounding may tie
+    here and not there.
     """
     if fold.name == "test":
         raise ReclibError("weights are chosen on the validation fold, never on the test fold")

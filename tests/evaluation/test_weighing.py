@@ -19,7 +19,8 @@ from reclib.models.fusion import NORMALISERS
 class Coarse(Scorer):
     """Few distinct scores, so that ties are everywhere, and some holes.
 
-    No score is a multiple of another: sums that are equal by chance of rounding have no order.
+    Not whole numbers, but for 0 and 1: sums of those tie but for rounding, which the search and
+    a fusion do in different orders.
     """
 
     name = "coarse"
