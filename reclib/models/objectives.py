@@ -1,6 +1,5 @@
 """What a network is trained for: the losses of Eq. 9, and sums over several tasks."""
 
-import math
 from collections.abc import Iterable, Mapping
 
 import torch
@@ -113,17 +112,17 @@ def diversity_loss(scores: Tensor, vectors: Tensor, *, temperature: float = 1.0)
 
 
 def sampled_softmax(
-    states: Tensor, own: Tensor, *, negatives: Tensor, log_chance: Tensor, hits: Tensor
+    states: Tensor, own: Tensor, *, negatives: Tensor, log_weight: Tensor, hits: Tensor
 ) -> Tensor:
     """Cross-entropy of one product each against drawn ones, which stand for the catalogue.
 
-    A drawn product stands for 1 / (n_negatives · chance) products: its score is lowered by
-    the logarithm of what is expected of it (logQ), so that the softmax over the sample
-    estimates the one over the catalogue without a bias in its denominator. Y. Bengio and
-    J.-S. Senécal, *Adaptive Importance Sampling to Accelerate Training of a Neural
-    Probabilistic Language Model* (IEEE Transactions on Neural Networks 2008); X. Yi et al.,
-    *Sampling-Bias-Corrected Neural Modeling for Large Corpus Item Recommendations* (RecSys
-    2019). The own product is no draw, and so not corrected.
+    Of n draws, a product that came up c times and has the chance q in each stands for
+    c / (n · q) products of the catalogue: the logarithm of that is added to its score (logQ),
+    so that the softmax over the sample estimates the one over the catalogue without a bias in
+    its denominator. Y. Bengio and J.-S. Senécal, *Adaptive Importance Sampling to Accelerate
+    Training of a Neural Probabilistic Language Model* (IEEE Transactions on Neural Networks
+    2008); X. Yi et al., *Sampling-Bias-Corrected Neural Modeling for Large Corpus Item
+    Recommendations* (RecSys 2019). The own product is no draw, and so not corrected.
 
     Parameters
     ----------
@@ -133,9 +132,10 @@ def sampled_softmax(
         Same shape: the product each should name.
     negatives
         Shape (n_negatives, n_dimensions), drawn with replacement and shared in the batch;
-        for in-batch negatives, `own` itself.
-    log_chance
-        Logarithm of the chance that one draw is this product, shape (n_negatives,).
+        for in-batch negatives, `own` itself. One that came up several times may stand here
+        as often, or once.
+    log_weight
+        Logarithm of how many products each stands for, shape (n_negatives,).
     hits
         Bool, shape (n_batch, n_negatives): drawn products that are the row's own by
         accident; they count nothing.
@@ -145,8 +145,7 @@ def sampled_softmax(
     Tensor
         Shape (): mean over the rows.
     """
-    logits = states @ negatives.T - (log_chance + math.log(len(negatives)))
-    logits = logits.masked_fill(hits, -torch.inf)
+    logits = states @ negatives.T + log_weight.expand_as(hits).masked_fill(hits, -torch.inf)
     logits = torch.cat([(states * own).sum(1, keepdim=True), logits], dim=1)
     return functional.cross_entropy(logits, logits.new_zeros(len(logits), dtype=torch.long))
 

@@ -248,7 +248,7 @@ class SASRec(Scorer):
             states,
             parts[1],
             negatives=parts[2],
-            log_chance=self._log_chance[drawn],
+            log_weight=-self._log_chance[drawn] - math.log(len(drawn)),
             hits=drawn == targets[:, None],
         )
 

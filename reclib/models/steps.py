@@ -18,14 +18,16 @@ class StepBatch(NamedTuple):
     Attributes
     ----------
     items
-        Shape (n_distinct,): every product that is met, once.
+        Shape (n_distinct,): every product that is met, once, the rivals first.
     before, weight, owner
         Shape (n_before,): places in `items` of what comes before, its weight, and its step.
     start
         Shape (n_batch,): where in `before` each step begins.
-    rivals, log_chance
-        Shape (n_batch + n_negatives,): places in `items` of the product to predict of each
-        step and of drawn ones, and the logarithm of the chance that a rival is that product.
+    own
+        Shape (n_batch,): places in `items` of the products to predict, all of them rivals.
+    log_weight
+        Shape (n_rivals,): for how many products of the catalogue each rival stands, as a
+        logarithm. Rivals are the products to predict and drawn ones.
     """
 
     items: Tensor
@@ -33,8 +35,8 @@ class StepBatch(NamedTuple):
     weight: Tensor
     owner: Tensor
     start: Tensor
-    rivals: Tensor
-    log_chance: Tensor
+    own: Tensor
+    log_weight: Tensor
 
 
 @dataclass(frozen=True)
@@ -118,18 +120,21 @@ class Steps:
         age = self.count[rows][owner] - self.met[event]
         weight = self.strength[event] * np.float32(self.decay) ** age
         drawn = self.told[torch.randint(len(self.told), (self.negatives,)).numpy()]
-        rivals = np.concatenate([self.target[rows], drawn])
+        # a product that comes several times is scored once, and counts as often
+        asked = np.concatenate([self.target[rows], drawn])
+        rivals, times = np.unique(asked, return_counts=True)
         expected = len(rows) * self.share[rivals] + self.negatives / len(self.told)
-        met = np.concatenate([self.item[event], rivals])
-        items, place = np.unique(met, return_inverse=True)
+        items = np.concatenate([rivals, np.setdiff1d(self.item[event], rivals)])
+        place = np.zeros(len(self.share), np.int64)
+        place[items] = np.arange(len(items))
         parts = {
             "items": items,
-            "before": place[: len(event)],
+            "before": place[self.item[event]],
             "weight": weight.astype(np.float32),
             "owner": owner,
             "start": start,
-            "rivals": place[len(event) :],
-            "log_chance": np.log(expected / len(rivals)).astype(np.float32),
+            "own": place[self.target[rows]],
+            "log_weight": np.log(times / expected).astype(np.float32),
         }
         return StepBatch(**{name: torch.from_numpy(part) for name, part in parts.items()})
 

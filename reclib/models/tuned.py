@@ -385,20 +385,20 @@ class TunedLanguage(Language):
             batch.before, vectors, batch.start, per_sample_weights=batch.weight, mode="sum"
         )
         users = towers.users(means) / self.temperature
-        own = batch.rivals[: len(batch.start)]
         losses = {}
         if "recommendation" in self.tasks:
             # what the user had is not recommended, so it is no rival either
-            had = torch.zeros(len(own), len(vectors), dtype=torch.bool, device=vectors.device)
+            had = torch.zeros(len(users), len(vectors), dtype=torch.bool, device=vectors.device)
             had[batch.owner, batch.before] = True
-            had[torch.arange(len(own), device=vectors.device), own] = True
+            had[torch.arange(len(users), device=vectors.device), batch.own] = True
+            n_rivals = len(batch.log_weight)
             losses["recommendation"] = sampled_softmax(
                 users,
-                vectors[own],
-                negatives=vectors[batch.rivals],
-                log_chance=batch.log_chance,
-                hits=had[:, batch.rivals],
+                vectors[batch.own],
+                negatives=vectors[:n_rivals],
+                log_weight=batch.log_weight,
+                hits=had[:, :n_rivals],
             )
         if "intent" in self.tasks:
-            losses["intent"] = towers.heads.intent_loss(users, batch.items[own])
+            losses["intent"] = towers.heads.intent_loss(users, batch.items[batch.own])
         return losses

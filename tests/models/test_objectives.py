@@ -195,7 +195,7 @@ def test_the_whole_catalogue_as_negatives_is_the_full_softmax(
         states,
         products[target],
         negatives=products,
-        log_chance=torch.full((50,), -np.log(50.0)),
+        log_weight=torch.zeros(50),
         hits=torch.arange(50) == target[:, None],
     )
     torch.testing.assert_close(loss, functional.cross_entropy(states @ products.T, target))
@@ -214,7 +214,7 @@ def test_the_correction_undoes_a_skewed_draw(towers: tuple[Tensor, Tensor, Tenso
             states,
             products[target],
             negatives=products[drawn],
-            log_chance=torch.log(assumed)[drawn],
+            log_weight=-torch.log(len(drawn) * assumed)[drawn],
             hits=drawn == target[:, None],
         ).item()
 
@@ -230,7 +230,8 @@ def test_in_batch_negatives_leave_out_the_rows_own_product(
     states, products, target = towers
     own = products[target]
     hits = target == target[:, None]
-    loss = sampled_softmax(states, own, negatives=own, log_chance=torch.zeros(6), hits=hits)
+    weight = torch.full((6,), -np.log(6.0))
+    loss = sampled_softmax(states, own, negatives=own, log_weight=weight, hits=hits)
     of_row = []
     for row in range(6):
         others = [own[j] @ states[row] - np.log(6) for j in range(6) if target[j] != target[row]]
@@ -239,13 +240,31 @@ def test_in_batch_negatives_leave_out_the_rows_own_product(
     torch.testing.assert_close(loss, torch.stack(of_row).mean())
 
 
+def test_a_draw_that_repeats_may_stand_once_and_count_as_often(
+    towers: tuple[Tensor, Tensor, Tensor],
+) -> None:
+    states, products, target = towers
+    drawn = torch.randint(50, (200,), generator=torch.Generator().manual_seed(0))
+    once, times = drawn.unique(return_counts=True)
+
+    def loss(negatives: Tensor, log_weight: Tensor) -> Tensor:
+        hits = negatives == target[:, None]
+        kept = products[negatives]
+        return sampled_softmax(
+            states, products[target], negatives=kept, log_weight=log_weight, hits=hits
+        )
+
+    assert len(once) < len(drawn)
+    torch.testing.assert_close(loss(once, times.log()), loss(drawn, torch.zeros(200)))
+
+
 def test_a_row_that_hits_every_negative_costs_nothing() -> None:
     states = torch.ones(1, 2, requires_grad=True)
     loss = sampled_softmax(
         states,
         torch.ones(1, 2),
         negatives=torch.ones(3, 2),
-        log_chance=torch.zeros(3),
+        log_weight=torch.zeros(3),
         hits=torch.ones(1, 3, dtype=torch.bool),
     )
     (gradient,) = torch.autograd.grad(loss, states)

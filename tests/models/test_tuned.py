@@ -122,7 +122,7 @@ def test_a_step_sees_the_profile_that_the_user_had_then(messy: Prepared, history
         weights = profile.toarray()[0] * told
         if not (messy.new[row] and told[messy.item[row]] and weights.any()):
             continue
-        assert batch.items[batch.rivals[place]] == messy.item[row]
+        assert batch.items[batch.own[place]] == messy.item[row]
         expected = weights / weights.sum()
         np.testing.assert_allclose(found[place] / found[place].sum(), expected, atol=1e-6)
         place += 1
@@ -146,7 +146,7 @@ def test_rivals_stand_for_the_catalogue_without_what_the_user_had(messy: Prepare
             logits = (vectors @ user[0]) / 0.3
             logits[torch.from_numpy(~scorer._told)] = -torch.inf
             logits[before] = -torch.inf
-            losses.append(-logits.log_softmax(0)[batch.items[batch.rivals[step]]])
+            losses.append(-logits.log_softmax(0)[batch.items[batch.own[step]]])
     torch.testing.assert_close(found, torch.stack(losses).mean(), atol=0.02, rtol=0)
 
 
