@@ -20,13 +20,15 @@ class Language(Scorer):
     """Eq. 6: LLMScore(x_u, y_i), with a frozen pretrained encoder.
 
     y_i is the whitened embedding of the product's text, x_u that of the user, both of unit
-    length; the score is their cosine. A product without a text cannot be scored; where the
-    whole catalogue has none, the training reviews of a product are its text.
+    length; the score is their cosine. A product without a text cannot be scored.
 
     Parameters
     ----------
     encoder, pooling, max_length
         As in `reclib.models.encoder.encode`.
+    review_text
+        Whether a product's text ends with its training reviews, as in
+        `reclib.data.item_texts`; the encoder reads the first `max_length` tokens.
     whitening
         What is done to embeddings, learned on those of the catalogue: ``"none"``;
         ``"centre"``, their mean is taken off, because sentence vectors share a large common
@@ -69,6 +71,7 @@ class Language(Scorer):
         encoder: str = DEFAULT_ENCODER,
         pooling: str = "mean",
         max_length: int = 128,
+        review_text: bool = False,
         whitening: str = "centre",
         ridge: float = 0.1,
         profile: str = "items",
@@ -86,6 +89,7 @@ class Language(Scorer):
         self.encoder = encoder
         self.pooling = pooling
         self.max_length = max_length
+        self.review_text = review_text
         self.whitening = whitening
         self.ridge = ridge
         self.profile = profile
@@ -94,7 +98,7 @@ class Language(Scorer):
 
     def _fit(self, prepared: Prepared, rng: int) -> None:
         weights = history_weights(prepared, decay=self.decay, history=self.history)
-        texts = item_texts(prepared)
+        texts = item_texts(prepared, reviews=self.review_text)
         if not any(texts):
             raise ReclibError(f"{prepared.name}: no product has a text for the encoder to read")
         self._encode_seconds: dict[str, float] = {}

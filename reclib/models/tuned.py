@@ -53,7 +53,7 @@ class TunedLanguage(Language):
 
     Parameters
     ----------
-    encoder, pooling, max_length, whitening, ridge, decay, history
+    encoder, pooling, max_length, review_text, whitening, ridge, decay, history
         As in `Language`.
     tuning
         What is trained: ``"frozen"``, nothing; ``"adapter"``, A and B, on embeddings that are
@@ -113,6 +113,7 @@ class TunedLanguage(Language):
         encoder: str = DEFAULT_ENCODER,
         pooling: str = "mean",
         max_length: int = 128,
+        review_text: bool = False,
         whitening: str = "whiten",
         ridge: float = 0.1,
         decay: float = 0.7,
@@ -135,6 +136,7 @@ class TunedLanguage(Language):
             encoder=encoder,
             pooling=pooling,
             max_length=max_length,
+            review_text=review_text,
             whitening=whitening,
             ridge=ridge,
             decay=decay,
@@ -280,7 +282,8 @@ class TunedLanguage(Language):
         wanted = len(steps) if {"recommendation", "intent"} & set(self.tasks) else 0
         n_dimensions = self.item_vectors.shape[1]
         with seeded(rng, 0):
-            reader = self._reader([item_texts(prepared), reviews])
+            texts = item_texts(prepared, reviews=self.review_text)
+            reader = self._reader([texts, reviews])
             towers = Towers(reader, n_dimensions, self.dropout)
             towers.heads = Heads(
                 self.tasks,

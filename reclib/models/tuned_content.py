@@ -26,7 +26,7 @@ class TunedContent(TunedLanguage):
     ----------
     dimensions
         Main directions of the words; by default as many as the default encoder's vectors have.
-    whitening, ridge, decay, history
+    review_text, whitening, ridge, decay, history
         As in `reclib.models.Language`.
     temperature, dropout, epochs, learning_rate, weight_decay, batch_size, negatives
         As in `TunedLanguage`.
@@ -44,6 +44,7 @@ class TunedContent(TunedLanguage):
         self,
         *,
         dimensions: int = 384,
+        review_text: bool = False,
         whitening: str = "whiten",
         ridge: float = 0.1,
         decay: float = 0.7,
@@ -57,6 +58,7 @@ class TunedContent(TunedLanguage):
         negatives: int = 1024,
     ) -> None:
         super().__init__(
+            review_text=review_text,
             whitening=whitening,
             ridge=ridge,
             decay=decay,
@@ -79,7 +81,7 @@ class TunedContent(TunedLanguage):
         return {"fit": sum(super().costs.values())}
 
     def _fit(self, prepared: Prepared, rng: int) -> None:
-        self._words = item_words(prepared)[0]
+        self._words = item_words(prepared, reviews=self.review_text)[0]
         super()._fit(prepared, rng)
 
     def _embedded(self, texts: list[str]) -> Embeddings:

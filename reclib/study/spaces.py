@@ -50,6 +50,7 @@ def spaces(
     decay: float = 0.7,
     history: int = 20,
     encoder: str = DEFAULT_ENCODER,
+    review_text: bool = False,
     directed: bool = True,
     without: Sequence[str] = (),
     **features: Any,
@@ -63,6 +64,9 @@ def spaces(
         profile of this kind.
     encoder
         Of the language model.
+    review_text
+        Whether all that read texts read the training reviews, too, as in
+        `reclib.data.item_texts`.
     directed
         Whether models may see which of two products came first (see
         `reclib.models.Transitions` and `reclib.models.SASRec`).
@@ -84,6 +88,8 @@ def spaces(
         For a name in `without` that is no model's, or one of `PARTS`.
     """
     profile = {"decay": decay, "history": history}
+    features |= {"review_text": review_text}
+    language = {"encoder": encoder, "review_text": review_text}
     price = {"price_weight": FloatDistribution(0, 0.2)}
     weighting = {"weighting": CategoricalDistribution(["tfidf", "bm25"])}
     steps = {"directed": directed}
@@ -99,7 +105,9 @@ def spaces(
         "random": Space(Random, {}),
         "popular": Space(Popular, {}),
         "content": Space(Content, {**PROFILE, **price, **weighting}, {**profile, **features}),
-        "content:tuned": Space(TunedContent, towers, profile, max_trials=5),
+        "content:tuned": Space(
+            TunedContent, towers, {**profile, "review_text": review_text}, max_trials=5
+        ),
         "collaborative": Space(Collaborative, {**PROFILE, **price}, {**profile, **features}),
         "collaborative:interactions": Space(Collaborative, {}, {"profile": "interactions"}),
         "language": Space(
@@ -109,11 +117,9 @@ def spaces(
                 "whitening": CategoricalDistribution(["none", "centre", "whiten"]),
                 "ridge": FloatDistribution(0.01, 3, log=True),
             },
-            {**profile, "encoder": encoder},
+            {**profile, **language},
         ),
-        "language:tuned": Space(
-            TunedLanguage, towers, {**profile, "encoder": encoder}, max_trials=5
-        ),
+        "language:tuned": Space(TunedLanguage, towers, {**profile, **language}, max_trials=5),
         "item-knn": Space(
             ItemKNN,
             {
@@ -141,7 +147,7 @@ def spaces(
             {
                 **profile,
                 "side": "language",
-                "side_options": {"encoder": encoder, "whitening": "whiten"},
+                "side_options": {**language, "whitening": "whiten"},
             },
         ),
         "als": Space(

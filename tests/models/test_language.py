@@ -15,7 +15,7 @@ from scipy.linalg import fractional_matrix_power
 from reclib.data import Marketplace, Prepared, history_weights, prepare
 from reclib.data.features import profile_texts
 from reclib.errors import ReclibError
-from reclib.models import Language, encode, encoder
+from reclib.models import Language, TunedContent, TunedLanguage, encode, encoder
 
 TEXTS = [
     "red lipstick with a matte finish",
@@ -160,6 +160,31 @@ def test_where_the_catalogue_has_no_text_training_reviews_are_read(
     assert np.isnan(scores).tolist() == [[False, False, True, True]]  # D's review is held out
     with pytest.raises(ReclibError, match="tiny: no product has a text"):
         Language().fit(prepare(market))
+
+
+@pytest.mark.parametrize("kind", [Language, TunedLanguage, TunedContent])
+def test_on_demand_training_reviews_are_read_behind_the_texts_of_the_catalogue(
+    kind: type[Language],
+    make_market: Callable[..., Marketplace],
+    fake_encode: object,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    titles = pd.DataFrame({"item_id": list("ABCD"), "title": ["red", "green", "red", "green"]})
+    market = make_market({"anna": "ABCD", "bert": "BAD", "carl": "CDA"}, titles)
+    written = [("anna", "A", "so warm"), ("bert", "B", "not warm"), ("bert", "D", "cheap tea")]
+    reviews = pl.DataFrame(written, ["user_id", "item_id", "text"], orient="row")
+    ready = prepare(replace(market, reviews=reviews.with_columns(rating=5.0)))
+    train = ready.select(ready.age > 0)  # D's review is held out
+    plain = kind().fit(train)
+    assert (plain.item_vectors[0] == plain.item_vectors[2]).all()
+    seen: list[list[str]] = []
+    read = kind._embedded
+    monkeypatch.setattr(
+        kind, "_embedded", lambda self, texts: seen.append(texts) or read(self, texts)
+    )
+    reading = kind(review_text=True).fit(train)
+    assert set(map(tuple, seen)) == {("red. so warm", "green. not warm", "red", "green")}
+    assert (reading.item_vectors[0] != reading.item_vectors[2]).any()
 
 
 def test_the_cost_of_encoding_is_that_of_the_first_time(

@@ -55,6 +55,18 @@ def test_settings_reach_the_scorers() -> None:
     assert made["ease:language"].config()["side_options"]["encoder"] == "mine@1"
 
 
+def test_whatever_reads_texts_reads_reviews_if_one_model_does() -> None:
+    """A gain of the language model would be one of what it was given to read."""
+    told = {
+        name: scorer.config().get("side_options") or scorer.config()
+        for name, scorer in single_scorers(review_text=True).items()
+    }
+    assert {name for name, options in told.items() if options.get("review_text")} == {
+        *("content", "content:tuned", "collaborative", "language", "language:tuned"),
+        *("ease:content", "ease:language"),
+    }
+
+
 def test_models_can_be_made_blind_to_directions() -> None:
     blind, seeing = single_scorers(directed=False), single_scorers()
     assert list(blind) == NAMES
@@ -111,6 +123,7 @@ def test_every_option_of_the_features_reaches_all_scorers_that_use_them() -> Non
     assert made["ease:content"].config()["side_options"] == {
         "weighting": "bm25",
         "price_weight": 0.1,
+        "review_text": False,
     }
     for name in ("content", "collaborative"):
         assert {"weighting": "bm25", "price_weight": 0.1}.items() <= made[name].config().items()
