@@ -110,7 +110,7 @@ def matrix_tflops(device: str, precision: str) -> float:
 def tune_all(prepared: Prepared, device: str) -> dict[str, Any]:
     """Tune an encoder of BERT-base's size for a while; a row of ``finetune.csv``."""
     texts = item_texts(prepared)
-    tokenizer, _ = load_encoder(DEFAULT_ENCODER, "cpu", torch.float32)
+    tokenizer, _ = load_encoder(DEFAULT_ENCODER, "cpu", torch.float32, 128)
     read = tokenizer(texts, truncation=True, max_length=128)["input_ids"]
     told = np.array([text != "" for text in texts])
     batch_size, config = BATCH[device], BertConfig()

@@ -141,6 +141,9 @@ def intra_list_diversity(top: NDArray[np.int64], features: sp.csr_array) -> Floa
 
 def _hits(top: NDArray[np.int64], relevant: sp.csr_array) -> NDArray[np.bool_]:
     """Which places hold a relevant product, shape (n_users, k)."""
+    if (np.diff(relevant.indptr) == 1).all():  # one held-out product each: nothing to gather
+        only: NDArray[np.bool_] = top == relevant.indices[:, None]
+        return only
     hit = np.zeros(top.shape, bool)
     left = np.flatnonzero(np.diff(relevant.indptr))  # users with another relevant product
     nth = 0

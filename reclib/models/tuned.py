@@ -345,7 +345,7 @@ class TunedLanguage(Language):
         if self.tuning == "adapter":
             made = [self._embedded(texts).vectors for texts in told]
             return Table(unit_rows(np.dot(np.concatenate(made) - whitening[0], whitening[1])))
-        tokenizer, model = load_encoder(self.encoder, "cpu", torch.float32)
+        tokenizer, model = load_encoder(self.encoder, "cpu", torch.float32, self.max_length)
         read = tokenizer(sum(told, []), truncation=True, max_length=self.max_length)
         tuned = like.model if isinstance(like, Reader) else self._unfrozen(model)
         return Reader(tuned, read["input_ids"], self.pooling, *whitening)

