@@ -8,8 +8,8 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import PercentFormatter
-from pandas.api.types import is_bool_dtype, is_numeric_dtype
+from matplotlib.ticker import MaxNLocator, PercentFormatter
+from pandas.api.types import is_bool_dtype, is_integer_dtype, is_numeric_dtype
 
 from reclib.errors import ReclibError, unknown
 from reclib.study.figures import COLOURS, COLUMN, GREY, heatmap
@@ -197,6 +197,8 @@ def _draw_lines(
             ax.scatter(own["at"], own[y].astype(float), s=12, alpha=0.6, **band)
     if not numeric:
         ax.set_xticks(list(marks.values()), [str(value) for value in marks])
+    elif is_integer_dtype(rows[x]):
+        ax.xaxis.set_major_locator(MaxNLocator(integer=True))
 
 
 def _column(rows: pd.DataFrame, parameter: str) -> str:

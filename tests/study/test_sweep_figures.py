@@ -128,6 +128,7 @@ def test_gains_are_lines_with_the_looks_of_their_pairs() -> None:
     rows = [(n, pair, g, g - 0.1, g + 0.1) for n in (1, 5) for pair, g in GAINS for _ in range(2)]
     gains = pd.DataFrame(rows, columns=["history", "pair", "gain", "low", "high"])
     [ax] = gain_plot(gains, "history").axes
+    assert (ax.get_xticks() % 1 == 0).all()  # there is no half product
     solid = {line.get_label(): line for line in ax.lines}
     for pair, gain in GAINS:
         np.testing.assert_allclose(solid[pair].get_xydata(), [[1, gain], [5, gain]])
