@@ -46,13 +46,13 @@ from IPython.display import Markdown, display
 
 from reclib.data import load, prepare, split_by
 from reclib.study import figures, tables
+from reclib.study.diversity import paper_goal, price_said
 from reclib.study.experiment import (
     evaluate_seeds,
     measure_lists,
     tuned_models,
 )
 from reclib.study.network import hybrids, reranked
-from reclib.study.paper import TABLE_II
 from reclib.study.results import DIVERSITY_FILE, run_folder, write_measured
 from reclib.study.spaces import spaces
 
@@ -131,31 +131,13 @@ tables.metrics_table(measured, [f"ndcg@{k}", f"recall@{k}", f"ild@{k}"], mark=Fa
 # %% mystnb={"figure": {"caption": "What diversity costs, on validation: a line for each way to it, its settings beside the dots. Dashed: the paper's gain in diversity, from the network without the term.", "name": "fig-pareto"}, "image": {"alt": "Lines from high accuracy and low diversity to low accuracy and high diversity, one a method."}} tags=["hide-input"]
 import matplotlib.pyplot as plt
 
-axes = figures.pareto_plot(measured, across=f"ild@{k}", up=f"ndcg@{k}")
-values = measured.set_index(["model", "metric"])["value"]
-before, after = TABLE_II["diversity"]
-usual = values[next(iter(trained)), f"ild@{k}"]
-goal = usual * after / before
-if goal < 1:
-    axes.axvline(goal, color=figures.GREY, linestyle="--", linewidth=1)
+figures.pareto_plot(
+    measured, across=f"ild@{k}", up=f"ndcg@{k}", goal=paper_goal(measured, k=k)
+)
 plt.show()
 
 # %% tags=["hide-input"]
-wide = measured.pivot(index="model", columns="metric", values="value")
-enough = wide[wide[f"ild@{k}"] >= goal]
-start = values[next(iter(trained)), f"ndcg@{k}"]
-claim = f"The paper's {after / before - 1:+.1%} would be an ild@{k} of {goal:.3f} here, from {usual:.3f}."
-if goal >= 1:
-    said = "No list can have that: all products unlike each other is 1."
-elif enough.empty:
-    said = "No setting tried comes that far."
-else:
-    best = enough.sort_values(f"ndcg@{k}").iloc[-1]
-    said = (
-        f"Of the settings that come that far, `{best.name}` is the most accurate: "
-        f"ndcg@{k} {best[f'ndcg@{k}']:.4f}, {best[f'ndcg@{k}'] / start - 1:+.0%}."
-    )
-display(Markdown(f"{claim} {said}"))
+display(Markdown(price_said(measured, k=k)))
 
 # %% [markdown]
 # ## Recap

@@ -6,6 +6,8 @@
 
 ``{order-groups} <data>``: the order probe of a recorded run, for users in and against the order.
 
+``{diversity-price} <data>``: what more diverse lists of a recorded run cost.
+
 ``{history-gain} <data>``: what the language model adds, by the length of the history.
 
 ``{sweep-gain} <sweep> <parameter>``: what it adds along a parameter of a recorded sweep, with
@@ -179,6 +181,23 @@ class OrderGroups(DrawnFigure):
         return axes.figure, "\n".join(said)
 
 
+class DiversityPrice(DrawnFigure):
+    """``{diversity-price} <data>``: accuracy against diversity, a line for each way to it."""
+
+    required_arguments = 1
+
+    def draw(self) -> "tuple[Figure, str]":
+        """Read the recorded run."""
+        from reclib.study import figures
+        from reclib.study.diversity import paper_goal, price_said, recorded_prices
+
+        self.env.note_dependency((REFERENCE / self.arguments[0] / "diversity.csv").as_posix())
+        prices = recorded_prices(self.arguments[0])
+        goal = paper_goal(prices)
+        axes = figures.pareto_plot(prices, across="ild@10", up="ndcg@10", goal=goal)
+        return axes.figure, price_said(prices)
+
+
 class HistoryGain(DrawnFigure):
     """``{history-gain} <data>``: by how many products a user has in training."""
 
@@ -310,6 +329,7 @@ def register(app: Sphinx) -> None:
     app.add_directive("literature", Literature)
     app.add_directive("order-effect", OrderEffect)
     app.add_directive("order-groups", OrderGroups)
+    app.add_directive("diversity-price", DiversityPrice)
     app.add_directive("history-gain", HistoryGain)
     app.add_directive("sweep-gain", SweepGain)
     app.add_directive("cost-table", CostTable)

@@ -462,7 +462,7 @@ def training_plot(histories: Mapping[str, Any]) -> Figure:
     return figure
 
 
-def pareto_plot(metrics: pd.DataFrame, *, across: str, up: str) -> Axes:
+def pareto_plot(metrics: pd.DataFrame, *, across: str, up: str, goal: float = np.inf) -> Axes:
     """Draw what one metric costs in another, one line a method.
 
     Parameters
@@ -472,6 +472,8 @@ def pareto_plot(metrics: pd.DataFrame, *, across: str, up: str) -> Axes:
         settings of a method in the order of the rows.
     across, up
         The two metrics.
+    goal
+        Of the first: a dashed line, if it can be reached, which is up to 1.
 
     Returns
     -------
@@ -497,6 +499,8 @@ def pareto_plot(metrics: pd.DataFrame, *, across: str, up: str) -> Axes:
                 fontsize=8,
                 color=colour,
             )
+    if goal <= 1:
+        ax.axvline(goal, color=GREY, linestyle="--", linewidth=1)
     ax.set_ylim(bottom=0)
     ax.set_xlabel(across)
     ax.set_ylabel(f"{up}; line: 95 % interval")

@@ -56,14 +56,17 @@ COSTS = ":::{cost-table} amazon-office\n:name: tab-c\nWhat it costs.\n:::"
 ORDER = ":::{order-effect}\n:name: fig-o\n:alt: Dots and rings.\nWhat is lost.\n:::"
 GROUPS = ":::{order-groups} amazon-office\n:name: fig-g\n:alt: Three marks.\nWho gains.\n:::"
 
+PRICE = ":::{diversity-price} amazon-office\n:name: fig-d\n:alt: Lines.\nWhat it costs.\n:::"
+
 
 def test_the_literature_is_cited_and_ours_is_marked(tmp_path: Path) -> None:
-    pages = [LITERATURE, ORDER, GROUPS, COST, COSTS]
+    pages = [LITERATURE, ORDER, GROUPS, PRICE, COST, COSTS]
     status, said, html = build(tmp_path / "book", "\n\n".join(pages))
     assert (status, said) == (0, "")
-    assert html.count('src="data:image/svg+xml;base64,') == 3
+    assert html.count('src="data:image/svg+xml;base64,') == 4
     assert "gains most over" in html and "encode, s" in html and "gain / s" in html
     assert 'class="ours' in html or "ours docutils" in html
+    assert "The paper’s +41.2% would be an" in html
     assert "EnsRec" in html and "this study, direction-blind" in html
     assert html.count("Not comparable: ties in time are shuffled") >= 3
     assert 'alt="Dots and rings."' in html
@@ -73,12 +76,13 @@ def test_the_literature_is_cited_and_ours_is_marked(tmp_path: Path) -> None:
 
 def test_a_missing_run_stops_the_build_and_is_named(tmp_path: Path) -> None:
     """By every directive for itself."""
-    pages = [LITERATURE, ORDER, GROUPS, HISTORY, COST, COSTS]
+    pages = [LITERATURE, ORDER, GROUPS, PRICE, HISTORY, COST, COSTS]
     status, said, _ = build(tmp_path / "book", "\n\n".join(pages), reference=tmp_path / "nothing")
     assert status != 0
     assert said.count("nothing/amazon-beauty/metrics.csv is not there") == 3
     assert said.count("nothing/amazon-office/metrics.csv is not there") == 2
-    assert said.count("nothing/amazon-office/order.csv is not there") == 1
+    for name in ("order", "diversity"):
+        assert said.count(f"nothing/amazon-office/{name}.csv is not there") == 1
 
 
 SWEEP = ":::{sweep-gain} toy decay\n:name: fig-s\n:alt: Two lines.\nBy decay.\n:::"
