@@ -484,8 +484,9 @@ def pareto_plot(metrics: pd.DataFrame, *, across: str, up: str, goal: float = np
     wide = wide.loc[list(dict.fromkeys(metrics["model"]))]
     _, ax = plt.subplots(figsize=(COLUMN, 4))
     method = wide.index.str.split(":").str[0]
-    for name in dict.fromkeys(method):
+    for nth, name in enumerate(dict.fromkeys(method)):
         part = wide[method == name]
+        above = 8 if nth == 0 else -8 - 10 * nth  # settings of two methods can be neighbours
         x, y = part["value", across], part["value", up]
         beyond = np.abs(part[[("low", up), ("high", up)]].to_numpy().T - y.to_numpy())
         colour = COLOURS.get(name, GREY)
@@ -494,7 +495,7 @@ def pareto_plot(metrics: pd.DataFrame, *, across: str, up: str, goal: float = np
             ax.annotate(
                 str(model).partition(":")[2],
                 place,
-                xytext=(4, 4),
+                xytext=(3, above),
                 textcoords="offset points",
                 fontsize=8,
                 color=colour,
