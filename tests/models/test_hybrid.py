@@ -22,6 +22,7 @@ from reclib.models import (
 from reclib.models.base import Indices, Scores
 from reclib.models.candidates import Candidates, candidates
 from reclib.models.hybrid import Hybrid, _fused, _inputs, _Network, _padded, _Slates
+from reclib.models.training import Training, as_it_is, seeded, train
 
 QUICK = {"depth": 8, "hidden": 8, "epochs": 3, "batch_size": 8}
 
@@ -80,6 +81,26 @@ def test_the_network_learns_which_part_to_trust(make_prepared: Callable[..., Pre
     best = model.rank(np.arange(ready.n_users), 1)[0][:, 0]
     assert (best == (newest + 1) % 24).mean() > 0.95
     assert model.history.losses[-1] < model.history.losses[0]
+
+
+def test_ten_users_are_learned_by_heart_to_a_perfect_ranking(tiny: Prepared) -> None:
+    inner = last_out(tiny)
+    model = Hybrid(parts(), depth=8, hidden=64, dropout=0.0)
+    asked = np.flatnonzero(np.diff(inner.relevant.indptr))
+    fusion = _fused(parts()).fit(inner.train)
+    ten = _Slates.of(model, fusion, asked, inner.relevant).with_a_target().rows(np.arange(10))
+    with seeded(0, 0):
+        network = _Network(model, ten)
+
+    def first() -> float:
+        with torch.inference_mode():
+            best = network(ten.batch(np.arange(10))).argmax(dim=1).numpy()
+        return float(ten.relevant[np.arange(10), best].mean())
+
+    assert first() < 0.8
+    settings = Training(epochs=150, learning_rate=0.02, weight_decay=0.0, schedule="constant")
+    train(network, ten, model._loss, settings=settings, collate=as_it_is, progress=False)
+    assert first() == 1
 
 
 def test_it_learns_from_parts_that_did_not_see_what_is_asked(
