@@ -75,9 +75,9 @@ def price_said(measured: pd.DataFrame, *, k: int = 10) -> str:
         said = f"Of the settings that come that far, the most accurate, {best}."
     free = str(more[accuracy >= accuracy[PLAIN]].idxmax())
     if more[free] > 0:
-        cheap = f"Of those no less accurate than this, the most diverse, {gained(free)}."
+        cheap = f"Of those no less accurate than `{PLAIN}`, the most diverse, {gained(free)}."
     else:
-        cheap = "None is more diverse than this and no less accurate."
+        cheap = f"None is more diverse than `{PLAIN}` and no less accurate."
     return (
         f"The paper's {after / before - 1:+.1%} would be an `ild@{k}` of {goal:.3f} here, "
         f"from {diversity[PLAIN]:.3f} of `{PLAIN}`. {said} {cheap}"

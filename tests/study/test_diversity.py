@@ -33,7 +33,7 @@ def test_the_most_accurate_that_comes_as_far_is_named() -> None:
     said = price_said(measured(**PLAIN, **{"mmr:0.7": (0.08, 0.75), "dpp:0.7": (0.07, 0.9)}))
     assert "+41.2% would be an `ild@10` of 0.706 here, from 0.500 of `hybrid:λ=0`." in said
     assert "most accurate, `mmr:0.7` has +50.0% of diversity and -20.0% of `ndcg@10`." in said
-    assert said.endswith("None is more diverse than this and no less accurate.")
+    assert said.endswith("None is more diverse than `hybrid:λ=0` and no less accurate.")
 
 
 def test_where_none_comes_as_far_the_farthest_is_named() -> None:
