@@ -141,11 +141,12 @@ def intra_list_diversity(top: NDArray[np.int64], features: sp.csr_array) -> Floa
 
 def _hits(top: NDArray[np.int64], relevant: sp.csr_array) -> NDArray[np.bool_]:
     """Which places hold a relevant product, shape (n_users, k)."""
-    if (np.diff(relevant.indptr) == 1).all():  # one held-out product each: nothing to gather
+    counts = np.diff(relevant.indptr)
+    if (counts == 1).all():  # one held-out product each: nothing to gather
         only: NDArray[np.bool_] = top == relevant.indices[:, None]
         return only
     hit = np.zeros(top.shape, bool)
-    left = np.flatnonzero(np.diff(relevant.indptr))  # users with another relevant product
+    left = np.flatnonzero(counts)  # users with another relevant product
     nth = 0
     while len(left):  # one relevant product of each user after the other
         product = relevant.indices[relevant.indptr[left] + nth]

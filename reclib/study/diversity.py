@@ -37,7 +37,7 @@ def paper_goal(measured: pd.DataFrame, *, k: int = 10) -> float:
     -------
     float
         ``ild@k`` of the network without the second term of the loss, and as much on top as
-        Table II has; above 1 where no list can have it, NaN where diversity is not measurable.
+        Table II has; 1 or more where no list can have it, NaN where diversity is not measurable.
 
     Raises
     ------
@@ -51,7 +51,19 @@ def paper_goal(measured: pd.DataFrame, *, k: int = 10) -> float:
 def price_said(measured: pd.DataFrame, *, k: int = 10) -> str:
     """Say in Markdown what the paper's gain in diversity costs, and how much costs nothing.
 
-    Parameters, errors
+    Parameters
+    ----------
+    measured, k
+        As in `paper_goal`.
+
+    Returns
+    -------
+    str
+        A line.
+
+    Raises
+    ------
+    ReclibError
         As in `paper_goal`.
     """
     goal, wide = paper_goal(measured, k=k), _wide(measured)

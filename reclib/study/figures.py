@@ -473,7 +473,7 @@ def pareto_plot(metrics: pd.DataFrame, *, across: str, up: str, goal: float = np
     across, up
         The two metrics.
     goal
-        Of the first: a dashed line, if it can be reached, which is up to 1.
+        Of the first: a dashed line, where it is below 1.
 
     Returns
     -------
@@ -500,7 +500,7 @@ def pareto_plot(metrics: pd.DataFrame, *, across: str, up: str, goal: float = np
                 fontsize=8,
                 color=colour,
             )
-    if goal <= 1:
+    if goal < 1:
         ax.axvline(goal, color=GREY, linestyle="--", linewidth=1)
     ax.set_ylim(bottom=0)
     ax.set_xlabel(across)

@@ -55,7 +55,6 @@ COST = ":::{cost-figure} amazon-office\n:name: fig-c\n:alt: Dots.\nWhat it costs
 COSTS = ":::{cost-table} amazon-office\n:name: tab-c\nWhat it costs.\n:::"
 ORDER = ":::{order-effect}\n:name: fig-o\n:alt: Dots and rings.\nWhat is lost.\n:::"
 GROUPS = ":::{order-groups} amazon-office\n:name: fig-g\n:alt: Three marks.\nWho gains.\n:::"
-
 PRICE = ":::{diversity-price} amazon-office\n:name: fig-d\n:alt: Lines.\nWhat it costs.\n:::"
 
 
