@@ -8,7 +8,7 @@ import pytest
 
 from reclib.data import Prepared, extract_features, history_weights
 from reclib.errors import ReclibError
-from reclib.models.autoencoder import EASE
+from reclib.models.autoencoder import EASE, MATRICES
 from reclib.models.language import Language
 
 
@@ -102,7 +102,7 @@ def test_repetitions_do_not_change_the_weights(make_prepared: Callable[..., Prep
 def test_a_catalogue_too_large_for_the_memory_is_refused_before_it_is_tried(
     tiny: Prepared, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    free = SimpleNamespace(available=4 * 3 * 29**2)
+    free = SimpleNamespace(available=4 * MATRICES * 29**2)
     monkeypatch.setattr("psutil.virtual_memory", lambda: free)
     with pytest.raises(ReclibError, match="GiB for 30 products; .* is enough for 29; raise"):
         EASE().fit(tiny)
@@ -112,3 +112,12 @@ def test_a_catalogue_too_large_for_the_memory_is_refused_before_it_is_tried(
 def test_a_regularisation_out_of_range_is_refused(value: float) -> None:
     with pytest.raises(ReclibError, match=f"regularisation is {value}; allowed"):
         EASE(regularisation=value)
+
+
+def test_a_regularisation_lost_to_rounding_is_refused(
+    make_prepared: Callable[..., Prepared],
+) -> None:
+    """Two products that the same users had: without λ there is no inverse."""
+    ready = make_prepared({"anna": "AB", "bert": "AB", "carl": "ABC"})
+    with pytest.raises(ReclibError, match="regularisation is 1e-30, too little for XᵀX"):
+        EASE(regularisation=1e-30).fit(ready)
