@@ -36,7 +36,7 @@ n_trials = 3  # of every model, in its tuning
 normalise = "global"
 n_weightings = 66
 network_epochs = 40  # at most: training stops where held-out users gain nothing
-diversity_weights = [0.0, 1.0, 10.0]  # λ of Eq. 9, 0 first
+diversity_weights = [0.0, 1.0, 10.0]  # λ of Eq. 9; 0 is always tried
 trade_offs = [1.0, 0.9, 0.7]  # of MMR and DPP: 1 is the ranking as it is
 k = 10
 n_resamples = 2000
@@ -46,7 +46,7 @@ from IPython.display import Markdown, display
 
 from reclib.data import load, prepare, split_by
 from reclib.study import figures, tables
-from reclib.study.diversity import paper_goal, price_said
+from reclib.study.diversity import PLAIN, paper_goal, price_said
 from reclib.study.experiment import (
     evaluate_seeds,
     measure_lists,
@@ -108,7 +108,7 @@ trained = {
     f"hybrid:λ={weight:g}": hybrids(
         fusions, epochs=network_epochs, diversity=weight
     )["hybrid"]
-    for weight in diversity_weights
+    for weight in sorted({0.0, *diversity_weights})
 }
 outcomes = evaluate_seeds(trained, fold, k=k, rng=seed)
 
@@ -120,8 +120,7 @@ outcomes = evaluate_seeds(trained, fold, k=k, rng=seed)
 # and choose a list from its best products.
 
 # %%
-plain = next(iter(trained.values()))
-outcomes |= reranked(plain, fold, trade_offs=trade_offs, k=k, rng=seed)
+outcomes |= reranked(trained[PLAIN], fold, trade_offs=trade_offs, k=k, rng=seed)
 measured = measure_lists(outcomes, fold, n_resamples=n_resamples, rng=seed).assign(
     data=marketplace.name
 )

@@ -5,6 +5,7 @@ import pandas as pd
 
 from reclib.errors import ReclibError
 from reclib.study import results
+from reclib.study.gains import minus_signs
 from reclib.study.paper import TABLE_II
 
 PLAIN = "hybrid:λ=0"  # the network without the second term
@@ -90,7 +91,7 @@ def price_said(measured: pd.DataFrame, *, k: int = 10) -> str:
         cheap = f"Of those no less accurate than `{PLAIN}`, the most diverse, {gained(free)}."
     else:
         cheap = f"None is more diverse than `{PLAIN}` and no less accurate."
-    return (
+    return minus_signs(
         f"The paper's {after / before - 1:+.1%} would be an `ild@{k}` of {goal:.3f} here, "
         f"from {diversity[PLAIN]:.3f} of `{PLAIN}`. {said} {cheap}"
     )
@@ -102,6 +103,6 @@ def _wide(measured: pd.DataFrame) -> pd.DataFrame:
     if PLAIN not in wide.index:
         raise ReclibError(
             f"{PLAIN}, the network that the others are held against, was not measured; "
-            "let diversity_weights begin with 0"
+            "run notebook 12 again"
         )
     return wide

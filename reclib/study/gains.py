@@ -222,5 +222,9 @@ def gains_said(table: pd.DataFrame, across: str) -> str:
                 f"{found.statistic:+.2f} (p = {found.pvalue:.2g})."
             )
         lines.append(said)
-    # of numbers, not of names
-    return re.sub(r"-(?=\d)", "\N{MINUS SIGN}", "\n".join(lines))
+    return minus_signs("\n".join(lines))
+
+
+def minus_signs(said: str) -> str:
+    """Print the negative numbers of a sentence as a book does; hyphens in names stay."""
+    return re.sub(r"(?<![\w-])-(?=\d)", "\N{MINUS SIGN}", said)

@@ -25,20 +25,20 @@ PLAIN = {"hybrid:λ=0": (0.1, 0.5)}
 
 def test_the_goal_is_the_papers_gain_over_the_network_without_the_term() -> None:
     assert paper_goal(measured(**PLAIN)) == pytest.approx(0.5 * 0.48 / 0.34)
-    with pytest.raises(ReclibError, match="hybrid:λ=0.*let diversity_weights begin with 0"):
+    with pytest.raises(ReclibError, match="hybrid:λ=0.*run notebook 12 again"):
         paper_goal(measured(**{"hybrid:λ=1": (0.1, 0.5)}))
 
 
 def test_the_most_accurate_that_comes_as_far_is_named() -> None:
     said = price_said(measured(**PLAIN, **{"mmr:0.7": (0.08, 0.75), "dpp:0.7": (0.07, 0.9)}))
     assert "+41.2% would be an `ild@10` of 0.706 here, from 0.500 of `hybrid:λ=0`." in said
-    assert "most accurate, `mmr:0.7` has +50.0% of diversity and -20.0% of `ndcg@10`." in said
+    assert "most accurate, `mmr:0.7` has +50.0% of diversity and −20.0% of `ndcg@10`." in said
     assert said.endswith("None is more diverse than `hybrid:λ=0` and no less accurate.")
 
 
 def test_where_none_comes_as_far_the_farthest_is_named() -> None:
     said = price_said(measured(**PLAIN, **{"mmr:0.7": (0.09, 0.7), "dpp:0.9": (0.101, 0.6)}))
-    assert "the farthest, `mmr:0.7` has +40.0% of diversity and -10.0% of `ndcg@10`." in said
+    assert "the farthest, `mmr:0.7` has +40.0% of diversity and −10.0% of `ndcg@10`." in said
     assert said.endswith("most diverse, `dpp:0.9` has +20.0% of diversity and +1.0% of `ndcg@10`.")
 
 
