@@ -8,7 +8,7 @@ import pytest
 
 from reclib.data import Prepared, extract_features, history_weights
 from reclib.errors import ReclibError
-from reclib.models.autoencoder import EASE, MATRICES
+from reclib.models.autoencoder import EASE
 from reclib.models.language import Language
 
 
@@ -102,7 +102,7 @@ def test_repetitions_do_not_change_the_weights(make_prepared: Callable[..., Prep
 def test_a_catalogue_too_large_for_the_memory_is_refused_before_it_is_tried(
     tiny: Prepared, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    free = SimpleNamespace(available=4 * MATRICES * 29**2)
+    free = SimpleNamespace(available=4 * 29**2)
     monkeypatch.setattr("psutil.virtual_memory", lambda: free)
     with pytest.raises(ReclibError, match="GiB for 30 products; .* is enough for 29; raise"):
         EASE().fit(tiny)
