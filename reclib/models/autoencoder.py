@@ -10,7 +10,7 @@ import scipy.sparse as sp
 from scipy.linalg import lapack
 
 from reclib.data import Prepared, extract_features, history_weights
-from reclib.errors import ReclibError, Unsuitable, unknown
+from reclib.errors import Diverged, ReclibError, Unsuitable, unknown
 from reclib.models.base import Scores
 from reclib.models.language import Language
 from reclib.models.linear import Linear
@@ -51,7 +51,8 @@ class EASE(Linear):
     ------
     ReclibError
         If a parameter is out of range; from `fit`, as `Unsuitable`, if B of the catalogue does
-        not fit into memory.
+        not fit into memory, and as `Diverged`, if λ is too small beside XᵀX to be told from
+        rounding.
     """
 
     name: ClassVar[str] = "ease"
@@ -85,7 +86,7 @@ class EASE(Linear):
         weights = self._gram(prepared, rng)
         weights[np.diag_indices_from(weights)] += self.regularisation
         if _invert(weights) < np.finfo(weights.dtype).eps:
-            raise ReclibError(
+            raise Diverged(
                 f"regularisation is {self.regularisation}, too little for XᵀX of these products "
                 "to be inverted in single precision; take a larger one"
             )

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from reclib.data import Prepared, extract_features, history_weights
-from reclib.errors import ReclibError
+from reclib.errors import Diverged, ReclibError
 from reclib.models.autoencoder import EASE
 from reclib.models.language import Language
 
@@ -119,5 +119,5 @@ def test_a_regularisation_lost_to_rounding_is_refused(
 ) -> None:
     """Two products that the same users had: without λ there is no inverse."""
     ready = make_prepared({"anna": "AB", "bert": "AB", "carl": "ABC"})
-    with pytest.raises(ReclibError, match="regularisation is 1e-30, too little for XᵀX"):
+    with pytest.raises(Diverged, match="regularisation is 1e-30, too little for XᵀX"):
         EASE(regularisation=1e-30).fit(ready)
