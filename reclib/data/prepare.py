@@ -82,6 +82,13 @@ class Prepared:
     items: pd.DataFrame
     steps: pd.DataFrame
 
+    def __repr__(self) -> str:
+        """Name the marketplace and count what is there, whose rows would fill pages."""
+        return (
+            f"<Prepared {self.name}: {self.n_users:,} users, {self.n_items:,} items, "
+            f"{self.n_events:,} events, {len(self.reviews):,} reviews>"
+        )
+
     @property
     def n_users(self) -> int:
         """Number of users, those without an event included."""

@@ -194,6 +194,12 @@ class Marketplace:
         """Whether the data are made up; every page that shows them must say so."""
         return self.truth is not None
 
+    def __repr__(self) -> str:
+        """Name the source and count its tables, whose rows would fill pages."""
+        tables = {name: getattr(self, name) for name in TABLES}
+        counts = [f"{len(rows):,} {name}" for name, rows in tables.items() if rows is not None]
+        return f"<Marketplace {self.name}: {', '.join(counts)}>"
+
     def only_users(self, user_ids: Sequence[str]) -> "Marketplace":
         """Keep some users, what they did and wrote, and the products that they touched."""
 

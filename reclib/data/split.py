@@ -40,7 +40,15 @@ class Fold:
     relevant: sp.csr_array
     protocol: str = "full-loo"
     strangers: int = 0
-    kept: Mask = field(default_factory=lambda: np.zeros(0, bool), repr=False)
+    kept: Mask = field(default_factory=lambda: np.zeros(0, bool))
+
+    def __repr__(self) -> str:
+        """Name the fold and count what is held out, whose rows would fill pages."""
+        asked = np.count_nonzero(np.diff(self.relevant.indptr))
+        return (
+            f"<Fold {self.name}, {self.protocol}: {self.relevant.nnz:,} products of {asked:,} "
+            f"users held out, {self.train.n_events:,} events to train on>"
+        )
 
 
 @dataclass(frozen=True)

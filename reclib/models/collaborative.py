@@ -9,7 +9,7 @@ from sklearn.preprocessing import normalize
 from reclib.data import Prepared, extract_features
 from reclib.errors import ReclibError, unknown
 from reclib.models.base import Scores
-from reclib.models.linear import Linear, barred, dense_if_small, largest_products
+from reclib.models.linear import Linear, barred, largest_products
 
 PROFILES = ("features", "interactions")
 
@@ -86,9 +86,7 @@ class Collaborative(Linear):
             profiles = sp.csr_array(normalize(ratings))
         if self.neighbours is not None:
             return _nearest(profiles, self.neighbours), ratings
-        pooled = sp.csr_array(profiles.T @ ratings)  # XᵀR, (n_features, n_items)
-        # of interactions it counts what was had together: few pairs, best left sparse
-        return profiles, dense_if_small(pooled) if self.profile == "features" else pooled
+        return profiles, sp.csr_array(profiles.T @ ratings)  # XᵀR, (n_features, n_items)
 
 
 def _nearest(profiles: sp.csr_array, n: int) -> sp.csr_array:

@@ -6,7 +6,7 @@ import scipy.sparse as sp
 
 from reclib.data import Prepared, extract_features
 from reclib.models.base import Scores
-from reclib.models.linear import Linear, dense_if_small
+from reclib.models.linear import Linear
 
 
 class Content(Linear):
@@ -43,5 +43,4 @@ class Content(Linear):
 
     def _factors(self, prepared: Prepared, rng: int) -> tuple[sp.csr_array, sp.csr_array | Scores]:
         self.features = extract_features(prepared, **self.config())
-        products = sp.csr_array(self.features.items.T)  # (n_features, n_items)
-        return self.features.users, dense_if_small(products)
+        return self.features.users, sp.csr_array(self.features.items.T)

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from reclib.data import (
     Fold,
+    Marketplace,
     Prepared,
     Split,
     cold_items,
@@ -19,6 +20,7 @@ from reclib.data import (
     global_time,
     last_out,
     leave_one_out,
+    prepare,
     random_split,
     split_by,
 )
@@ -483,3 +485,13 @@ def test_an_unknown_protocol_is_refused_with_the_nearest_name(
     message = rf"unknown protocol '{wrong}': did you mean '{near}'.*Allowed: full-loo, full-time"
     with pytest.raises(ReclibError, match=message):
         split_by(tiny, wrong)
+
+
+def test_what_a_notebook_shows_of_data_is_one_line(make_market: Callable[..., Marketplace]) -> None:
+    market = make_market({"anna": "ABCA", "ben": "BCD"})
+    ready = prepare(market, min_events=1)
+    assert repr(market) == "<Marketplace tiny: 7 interactions, 4 items>"
+    assert repr(ready) == "<Prepared tiny: 2 users, 4 items, 7 events, 0 reviews>"
+    assert repr(leave_one_out(ready).test) == (
+        "<Fold test, full-loo: 2 products of 2 users held out, 4 events to train on>"
+    )

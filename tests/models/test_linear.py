@@ -1,6 +1,6 @@
 """The quick way to the best k against the one over whole rows."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import pytest
@@ -9,11 +9,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from reclib.data import Prepared
-from reclib.models import mask_seen, top_k
+from reclib.models import linear, mask_seen, top_k
 from reclib.models.base import Indices, Scores
-from reclib.models.linear import Linear, barred, largest_products
+from reclib.models.linear import BLOCK, Linear, barred, largest_products
 
 Ranked = tuple[Indices, Scores]
+
+
+@pytest.fixture(autouse=True, scope="module")
+def nothing_is_turned_dense() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(linear, "DENSE_SHARE", 1)
+        yield
 
 
 class Planted(Linear):
@@ -126,6 +133,38 @@ def test_ranking_makes_no_whole_rows_where_both_factors_are_sparse(
     scorer = Planted(profiles=sparse(rng, (tiny.n_users, 6), 0.5, 3), matrix=matrix).fit(tiny)
     monkeypatch.setattr(Planted, "_score", lambda *_: pytest.fail("whole rows were made"))
     assert (scorer.rank(np.arange(9), 3)[0] >= 0).all()
+
+
+@pytest.mark.parametrize("sign", [-1, 1])
+def test_a_full_matrix_is_turned_dense_and_ranks_the_same(
+    make_random: Callable[..., Prepared], monkeypatch: pytest.MonkeyPatch, sign: int
+) -> None:
+    rng = np.random.default_rng(8)
+    ready = make_random(4, n_users=BLOCK + 1, n_items=2 * BLOCK + 3)
+    profiles = sparse(rng, (ready.n_users, 30), 0.3, 3)
+    matrix = sign * sparse(rng, (30, ready.n_items), 0.6, 3) * np.float32(0.1)
+    users = np.arange(ready.n_users)
+
+    def fitted(share: float) -> Linear:
+        monkeypatch.setattr(linear, "DENSE_SHARE", share)
+        return Planted(profiles=profiles, matrix=sp.csr_array(matrix)).fit(ready)
+
+    stored, full = fitted(0.7), fitted(0.5)
+    assert sp.issparse(stored._matrix) and isinstance(full._matrix, np.ndarray)
+    np.testing.assert_array_equal(full.score(users), stored.score(users))
+    for one, other in zip(full.rank(users, 20), stored.rank(users, 20), strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+@pytest.mark.parametrize("n_rows", [1, BLOCK - 1, BLOCK, BLOCK + 1])
+@pytest.mark.parametrize("n_columns", [1, BLOCK, 2 * BLOCK + 3])
+def test_a_product_by_blocks_is_scipys_to_the_last_bit(n_rows: int, n_columns: int) -> None:
+    rng = np.random.default_rng(n_rows)
+    left = sp.csr_array(sparse(rng, (n_rows, 40), 0.3, 1) * rng.random((n_rows, 40), np.float32))
+    right = rng.standard_normal((40, n_columns), np.float32)
+    found = linear._product(left, right)
+    np.testing.assert_array_equal(found, left @ right)
+    assert found.dtype == np.float32
 
 
 def test_an_empty_profile_gets_an_empty_list(tiny: Prepared) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+import scipy.sparse as sp
 
 from reclib.data import Marketplace, prepare
 from reclib.errors import ReclibError
@@ -295,7 +296,7 @@ def contributions(shop: Shop, fusion: Fusion, had: list[str], item: str) -> dict
     y, v = content.features.items.toarray(), language.item_vectors
     x = content.features.users.toarray()
     r = prepared.matrix.toarray()
-    near = neighbours._matrix.toarray()  # type: ignore[attr-defined]
+    near = sp.csr_array(neighbours._matrix).toarray()  # type: ignore[attr-defined]
     likeness = {
         "content": lambda j, i: y[j] @ y[i],
         "language": lambda j, i: v[j] @ v[i],
