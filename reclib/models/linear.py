@@ -20,7 +20,8 @@ from reclib.models.base import Indices, Scorer, Scores
 # a sparse matrix is turned dense where more than this share of the rows that are used is
 # stored, and where that takes no more memory
 DENSE_SHARE, DENSE_BYTES = 0.1, 2**30
-BLOCK = 512  # columns of a dense matrix that stay in the cache; rows that are worth their copy
+# columns of a dense matrix that stay in the cache; for fewer rows than these a copy is no gain
+BLOCK, FEW = 512, 64
 # times k products are found for a list at first, and times as many again where a tie goes on
 # behind them: most ties end within the first, so that few rows are multiplied twice
 FIRST, WIDER = 3, 4
@@ -95,7 +96,7 @@ def _product(left: sp.csr_array, right: sp.csr_array | Scores) -> Scores:
     SciPy reads a dense right side once for each row of the left, from memory where the cache
     does not hold it, and with one thread. The sums are the same, to the last bit.
     """
-    if sp.issparse(right) or left.shape[0] < BLOCK:
+    if sp.issparse(right) or left.shape[0] < FEW:
         product = left @ right
         whole: Scores = product.toarray() if sp.issparse(product) else product
         return whole
