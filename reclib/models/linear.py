@@ -20,8 +20,9 @@ from reclib.models.base import Indices, Scorer, Scores
 # a sparse matrix is turned dense where more than this share of the rows that are used is
 # stored, and where that takes no more memory
 DENSE_SHARE, DENSE_BYTES = 0.1, 2**30
-# columns of a dense matrix that stay in the cache; for fewer rows than these a copy is no gain
-BLOCK, FEW = 512, 64
+# columns of a dense matrix that stay in the cache, and how often each of its rows has to be
+# used on average for the copy of a block to pay: EASE has short profiles, and it does not
+BLOCK, OFTEN = 512, 6
 # times k products are found for a list at first, and times as many again where a tie goes on
 # behind them: most ties end within the first, so that few rows are multiplied twice
 FIRST, WIDER = 3, 4
@@ -91,12 +92,12 @@ def _dense_if_quicker(left: sp.csr_array, right: sp.csr_array) -> sp.csr_array |
 
 
 def _product(left: sp.csr_array, right: sp.csr_array | Scores) -> Scores:
-    """Multiply into a dense array; many rows by blocks of columns that stay in the cache.
+    """Multiply into a dense array; much of it by blocks of columns that stay in the cache.
 
     SciPy reads a dense right side once for each row of the left, from memory where the cache
     does not hold it, and with one thread. The sums are the same, to the last bit.
     """
-    if sp.issparse(right) or left.shape[0] < FEW:
+    if sp.issparse(right) or left.nnz < OFTEN * right.shape[0]:
         product = left @ right
         whole: Scores = product.toarray() if sp.issparse(product) else product
         return whole

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from reclib.data import Prepared
 from reclib.models import linear, mask_seen, top_k
 from reclib.models.base import Indices, Scores
-from reclib.models.linear import BLOCK, FEW, Linear, barred, largest_products
+from reclib.models.linear import BLOCK, OFTEN, Linear, barred, largest_products
 
 Ranked = tuple[Indices, Scores]
 
@@ -156,9 +156,13 @@ def test_a_full_matrix_is_turned_dense_and_ranks_the_same(
         np.testing.assert_array_equal(one, other)
 
 
-@pytest.mark.parametrize("n_rows", [1, FEW - 1, FEW, FEW + 1])
+@pytest.mark.parametrize("often", [0, OFTEN])
+@pytest.mark.parametrize("n_rows", [1, 10, 64, 500])
 @pytest.mark.parametrize("n_columns", [1, BLOCK, 2 * BLOCK + 3])
-def test_a_product_by_blocks_is_scipys_to_the_last_bit(n_rows: int, n_columns: int) -> None:
+def test_a_product_by_blocks_is_scipys_to_the_last_bit(
+    n_rows: int, n_columns: int, often: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(linear, "OFTEN", often)
     rng = np.random.default_rng(n_rows)
     left = sp.csr_array(sparse(rng, (n_rows, 40), 0.3, 1) * rng.random((n_rows, 40), np.float32))
     right = rng.standard_normal((40, n_columns), np.float32)
